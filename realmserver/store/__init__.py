@@ -1,0 +1,1 @@
+"""Where Realms are kept: append, read, snapshot. Knows nothing of what a changeset means."""

@@ -1,0 +1,183 @@
+"""The seam between a Realm and its storage engine.
+
+One engine keeps all Realms of a server (:class:`Store`); each Realm is opened alone (:class:`RealmStore`). A Realm has
+one writer at a time, which calls :meth:`RealmStore.append` with everything that one batch changed; an engine makes all
+of it durable in one transaction, or nothing. Reading goes through a :class:`Snapshot`, which shows one version of the
+Realm whatever is appended meanwhile, and which any thread may hold.
+
+All calls may block on a disk; none may be made on the reactor thread. ``expected_version`` and ``epoch`` fence off a
+writer that has been replaced: whoever opens a Realm for writing in a cluster raises the epoch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from attrs import Factory, define, frozen
+
+MAX_SHAPE_KEY: Final = 480
+"""Bytes in a key of ``Commit.shape``: LMDB takes 511, and engines may need a prefix."""
+
+
+class StoreError(Exception):
+    """Our side failed: the engine could not do what was asked. The text names the Realm and the cause."""
+
+
+class StoreFull(StoreError):
+    """No room is left on the disk; the transaction has left no trace."""
+
+
+class UnknownFormat(StoreError):
+    """The Realm was written by another format version of this server, or is not a Realm, or is another Realm."""
+
+
+class NoSuchRealm(StoreError):
+    """The Realm does not exist and was not to be created."""
+
+
+class Conflict(StoreError):
+    """``expected_version`` or ``epoch`` does not match: another writer has been here. Nothing was written."""
+
+
+@frozen
+class LogEntry:
+    """One server version (``spec/protocol.md`` 5.1).
+
+    ``version`` counts 1, 2, 3 …; ``origin`` is the file ident of the client that made the change, 0 for the server;
+    ``client_version`` the version it made there; ``timestamp`` ms since 2015-01-01; ``changeset`` the transformed,
+    canonical bytes, perhaps empty; ``cumulative_size`` the bytes of all changesets up to and including this one.
+    """
+
+    version: int
+    salt: int
+    origin: int
+    client_version: int
+    timestamp: int
+    changeset: bytes
+    cumulative_size: int
+
+
+@frozen
+class ClientFile:
+    """What is known of one client file.
+
+    ``client_version`` (CV) is the last client version processed, ``base_version`` (RB) the server version the client
+    had integrated by then and the start of its reciprocal history, ``locked_version`` (LV) below which it needs no
+    history. ``owner`` is a user id, ``last_seen`` Unix seconds (0 = expired).
+    """
+
+    ident: int
+    salt: int
+    owner: str = ""
+    client_version: int = 0
+    base_version: int = 0
+    locked_version: int = 0
+    last_seen: int = 0
+
+
+@frozen
+class Head:
+    """Where a Realm stands.
+
+    ``realm_id`` is 16 random bytes made at creation. ``version``/``salt`` are the newest server version's (0, 0 for an
+    empty Realm), ``size`` its cumulative size, ``base_version``/``base_salt`` where the log begins, ``last_ident`` the
+    highest file ident ever given out (1 = only the server's own). ``required_protocol`` is the lowest sync protocol
+    version whose clients can read all entries.
+    """
+
+    realm_id: bytes
+    version: int = 0
+    salt: int = 0
+    size: int = 0
+    base_version: int = 0
+    base_salt: int = 0
+    last_ident: int = 1
+    epoch: int = 0
+    required_protocol: int = 2
+
+
+@define
+class Commit:
+    """All that one batch changes in a Realm; :meth:`RealmStore.append` makes it durable as a whole.
+
+    ``entries`` continue the log without a gap. ``clients`` are put by ident. ``reciprocal`` maps (file ident, server
+    version) to a transformed changeset (b"" = transformed to nothing). ``trim`` maps a file ident to its new base: its
+    reciprocal entries of versions up to and including it are dropped, before ``reciprocal`` is written. ``schema`` (by
+    table name) and ``shape`` (by key, at most MAX_SHAPE_KEY bytes) are put, or deleted where the value is None; before
+    that every key that begins with a prefix in ``shape_prefixes`` is deleted.
+    """
+
+    entries: list[LogEntry] = Factory(list)
+    clients: dict[int, ClientFile] = Factory(dict)
+    reciprocal: dict[tuple[int, int], bytes] = Factory(dict)
+    trim: dict[int, int] = Factory(dict)
+    schema: dict[str, bytes | None] = Factory(dict)
+    shape: dict[bytes, bytes | None] = Factory(dict)
+    shape_prefixes: list[bytes] = Factory(list)
+    last_ident: int | None = None
+    required_protocol: int | None = None
+
+
+class Snapshot(Protocol):
+    """One Realm at one version. Calls raise :class:`StoreError` where the engine fails."""
+
+    @property
+    def head(self) -> Head: ...
+
+    def entry(self, version: int) -> LogEntry:
+        """The log entry of ``version``; KeyError if the log does not hold it."""
+
+    def entries(self, first: int, last: int) -> Iterator[LogEntry]:
+        """The log entries of versions ``first`` to ``last``, both included, in order."""
+
+    def client(self, ident: int) -> ClientFile | None:
+        """The client file ``ident``, or None if it was never allocated."""
+
+    def clients(self) -> Iterator[ClientFile]:
+        """All client files in the order of their idents."""
+
+    def reciprocal(self, ident: int, version: int) -> bytes | None:
+        """The transformed changeset of ``version`` for client file ``ident``; None = as in the log."""
+
+    def schema(self) -> Mapping[str, bytes]:
+        """All tables, by name."""
+
+    def shape(self, key: bytes) -> bytes | None:
+        """What was put under ``key``."""
+
+
+class RealmStore(Protocol):
+    """One open Realm."""
+
+    @property
+    def name(self) -> str: ...
+
+    def head(self) -> Head:
+        """The head as of the last commit."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """A view of the newest version; leave the context before the Realm is closed."""
+
+    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
+        """Make ``commit`` durable (with fsync, where the engine has a disk) and return the new head.
+
+        Raises :class:`Conflict` if the Realm does not stand at ``expected_version`` and ``epoch``, :class:`StoreFull`
+        if there is no room, ValueError if ``entries`` would leave a gap in the versions.
+        """
+
+    def close(self) -> None:
+        """Give the Realm's resources back. No snapshot may be open."""
+
+
+class Store(Protocol):
+    """All Realms of one server. Realm names are virtual paths (``realms.paths``)."""
+
+    def open(self, name: str, *, create: bool) -> RealmStore:
+        """Open a Realm; at most once at a time. Raises NoSuchRealm, UnknownFormat, StoreFull."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def names(self) -> Sequence[str]:
+        """The names of all Realms, sorted."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,5 @@
+"""Builds the package; everything declarative is in setup.cfg."""
+
+from setuptools import setup
+
+setup()
