@@ -43,10 +43,11 @@ class Identify:
 
 @frozen
 class Identified:
-    """IDENT is accepted. ``upload`` is (CV, RB), ``locked_version`` LV."""
+    """IDENT is accepted. ``upload`` is (CV, RB), ``locked_version`` LV, ``latest_version`` where the Realm stands."""
 
     upload: UploadCursor
     locked_version: int
+    latest_version: int
 
 
 @frozen
@@ -73,6 +74,13 @@ class Upload:
     progress: UploadCursor
     locked_version: int
     protocol: int
+
+
+@frozen
+class UploadDone:
+    """The upload is durable; ``upload`` is the client file's (CV, RB) from now on."""
+
+    upload: UploadCursor
 
 
 @frozen

@@ -82,7 +82,8 @@ class Head:
     ``realm_id`` is 16 random bytes made at creation. ``version``/``salt`` are the newest server version's (0, 0 for an
     empty Realm), ``size`` its cumulative size, ``base_version``/``base_salt`` where the log begins, ``last_ident`` the
     highest file ident ever given out (1 = only the server's own). ``required_protocol`` is the lowest sync protocol
-    version whose clients can read all entries.
+    version whose clients can read all entries. ``tolerant`` is set for good by the first merge that touched a place
+    where the merge rules have known faults (``spec/merge.md`` 8.6).
     """
 
     realm_id: bytes
@@ -94,6 +95,7 @@ class Head:
     last_ident: int = 1
     epoch: int = 0
     required_protocol: int = 2
+    tolerant: bool = False
 
 
 @define
@@ -116,6 +118,7 @@ class Commit:
     shape_prefixes: list[bytes] = Factory(list)
     last_ident: int | None = None
     required_protocol: int | None = None
+    tolerant: bool | None = None
 
 
 class Snapshot(Protocol):
