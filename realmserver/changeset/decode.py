@@ -166,6 +166,9 @@ class _Reader:
         number = len(self.changeset.instructions) + 1
         return BadChangeset(f"byte {self.pos}, instruction {number}: {what}")
 
+    def too_short(self, size: int) -> BadChangeset:
+        return self.bad(f"truncated input: {size} bytes expected, {len(self.data) - self.pos} left")
+
     # The records.
 
     def read_all(self) -> Changeset:
@@ -198,7 +201,7 @@ class _Reader:
             if in_strings:
                 in_strings = False
                 self.runs.append(start)
-            if op in (UPDATE, ADD_INTEGER) or ARRAY_INSERT <= op <= SET_ERASE:
+            if UPDATE <= op <= ADD_INTEGER or ARRAY_INSERT <= op <= SET_ERASE:
                 instructions.append(self.path_instruction(op))
             else:
                 instructions.append(self.other_instruction(op))
@@ -235,7 +238,12 @@ class _Reader:
         table = self.reference()
         key = self.key()
         field = self.reference()
-        path = self.path()
+        pos = self.pos
+        path: list[PathElement] = []
+        if self.data[pos] == 0:
+            self.pos = pos + 1
+        else:
+            self.path(path)
         if op == UPDATE:
             payload = self.payload()
             if path and isinstance(path[-1], int):
@@ -340,7 +348,12 @@ class _Reader:
 
     def key(self) -> Key:
         """A primary key (section 4.3)."""
-        type = self.type()
+        pos = self.pos
+        type = self.data[pos]
+        if type <= TYPE_UUID:
+            self.pos = pos + 1
+        else:
+            type = self.type()
         if type == TYPE_INT:
             return (type, self.i64())
         if type == TYPE_STRING:
@@ -356,10 +369,9 @@ class _Reader:
             return (type, (high, self.unsigned(_64_BYTES, _U64_MAX)))
         raise self.bad(f"unsupported object key type {type}")
 
-    def path(self) -> list[PathElement]:
-        """A path (section 4.4)."""
+    def path(self, path: list[PathElement]) -> None:
+        """A path (section 4.4), into ``path``."""
         data = self.data
-        path: list[PathElement] = []
         length = self.u32()
         if length > MAX_PATH:
             raise self.bad(f"a path of {length} elements, at most {MAX_PATH} are allowed")
@@ -380,11 +392,15 @@ class _Reader:
                 if element < 0 or element > _U32_MAX:
                     raise self.bad(f"invalid path element {element}")
             path.append(element)
-        return path
 
     def payload(self) -> Payload:
         """A value (section 4.2)."""
-        type = self.type()
+        pos = self.pos
+        type = self.data[pos]
+        if type <= TYPE_UUID:
+            self.pos = pos + 1
+        else:
+            type = self.type()
         if type == TYPE_STRING:
             offset = self.buffered
             return Payload(type, self.string(), offset)
@@ -405,7 +421,7 @@ class _Reader:
             return Payload(type, self.raw(16))
         if type == TYPE_BINARY:
             offset = self.buffered
-            return Payload(type, self.blob(self.unsigned(_64_BYTES, _U64_MAX)), offset)
+            return Payload(type, self.binary(), offset)
         if type == TYPE_FLOAT:
             return Payload(type, self.raw(4))
         if type == TYPE_DECIMAL:
@@ -482,11 +498,6 @@ class _Reader:
 
     def type(self) -> int:
         """A type number (section 4.1)."""
-        pos = self.pos
-        type = self.data[pos]
-        if type <= TYPE_UUID:
-            self.pos = pos + 1
-            return type
         type = self.i64()
         if type < TYPE_SET or type > TYPE_UUID:
             raise self.bad(f"unsupported data type {type}")
@@ -494,22 +505,35 @@ class _Reader:
 
     def string(self) -> str:
         """A plain string, which is also added to the string buffer."""
-        size = self.unsigned(_64_BYTES, _U64_MAX)
-        if size > MAX_STRING:
-            raise self.bad(f"string too long: {size} bytes, at most {MAX_STRING} are allowed")
-        return self.blob(size).decode("utf-8", "surrogateescape")
-
-    def blob(self, size: int) -> bytes:
-        """The next ``size`` bytes, which are also added to the string buffer."""
+        data = self.data
+        pos = self.pos
+        size = data[pos]
+        if size < 64:
+            pos += 1
+        else:
+            size = self.unsigned(_64_BYTES, _U64_MAX)
+            pos = self.pos
+            if size > MAX_STRING:
+                raise self.bad(f"string too long: {size} bytes, at most {MAX_STRING} are allowed")
+        stop = pos + size
+        if stop > len(data):
+            raise self.too_short(size)
+        self.pos = stop
         self.buffered += size
-        return self.raw(size)
+        return data[pos:stop].decode("utf-8", "surrogateescape")
+
+    def binary(self) -> bytes:
+        """A blob, which is also added to the string buffer."""
+        size = self.unsigned(_64_BYTES, _U64_MAX)
+        data = self.raw(size)
+        self.buffered += size
+        return data
 
     def raw(self, size: int) -> bytes:
         pos = self.pos
         stop = pos + size
-        left = len(self.data) - pos
-        if size > left:
-            raise self.bad(f"truncated input: {size} bytes expected, {left} left")
+        if stop > len(self.data):
+            raise self.too_short(size)
         self.pos = stop
         return self.data[pos:stop]
 

@@ -186,7 +186,11 @@ class PathInstruction(ObjectInstruction):
     __slots__ = ("field", "path")
 
     def __init__(self, op: int, table: str, key: Key, field: str, path: list[PathElement]) -> None:
-        super().__init__(op, table, key)
+        # Nearly every instruction of a changeset comes through here: no chain of calls to the bases.
+        self.op = op
+        self.table = table
+        self.discarded = False
+        self.key = key
         self.field: str = field
         self.path: list[PathElement] = path
 
