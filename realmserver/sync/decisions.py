@@ -1,0 +1,128 @@
+"""What a server connection decides: frozen values, for the host to carry out in the order given.
+
+The host (the shell around a WebSocket) owns sockets, Realms, tokens and rights. It calls an input of
+:class:`realmserver.sync.server.ServerConnection` and carries out the decisions that come back; what takes time is
+answered later by another input. ``session`` is the handle of one use of a session ident: idents are used again, handles
+are not, so an answer that comes late can never reach the wrong session.
+"""
+
+from typing import Literal
+
+from attrs import frozen
+
+from realmserver.realms.requests import DownloadCursor, Identify, Upload
+from realmserver.sync.session import Session
+
+
+@frozen
+class Send:
+    """Send one binary WebSocket message."""
+
+    data: bytes
+
+
+@frozen
+class Close:
+    """Close the WebSocket with this code and reason once everything sent before is flushed. Nothing follows."""
+
+    code: int
+    reason: str
+
+
+@frozen
+class Abort:
+    """Drop the connection at once, flushing nothing: the peer is taken for dead. Nothing follows."""
+
+    reason: str
+
+
+@frozen
+class Open:
+    """BIND: check ``token`` (empty: the connection's own counts), ``path`` and the right to download, open or create
+    the Realm and, if ``need_ident``, allocate a client file durably. Answer with ``opened`` or ``refused``."""
+
+    session: Session
+    path: str
+    token: str
+    need_ident: bool
+    is_subserver: bool
+
+
+@frozen
+class Ask:
+    """Put the request to the session's Realm; requests of one session in the order given. Answer each with
+    ``answered`` (or ``refused``, where a right is missing: an Upload with entries needs the right to upload). The
+    next may be asked before the last is answered."""
+
+    session: Session
+    request: Identify | Upload
+
+
+@frozen
+class FetchDownload:
+    """Build the next DOWNLOAD after ``cursor`` for client file ``ident``. Answer with ``downloaded``; one at a time for
+    each connection."""
+
+    session: Session
+    ident: int
+    cursor: DownloadCursor
+
+
+@frozen
+class Refresh:
+    """Check ``token``: valid, of the session's user, granting the right to download. Answer with ``refreshed`` or
+    ``refused`` (``spec/protocol.md`` 3.9)."""
+
+    session: Session
+    token: str
+
+
+@frozen
+class ClientVersion:
+    """Look up the last integrated version of a client file (0 if ident or salt are wrong). Answer with
+    ``client_version``."""
+
+    session: Session
+    ident: int
+    salt: int
+
+
+@frozen
+class Leave:
+    """The session is over: forget it and release its Realm. Given exactly once for every Open."""
+
+    session: Session
+
+
+@frozen
+class PauseReading:
+    """Read no more from the peer until :class:`ResumeReading`: too much is waiting."""
+
+
+@frozen
+class ResumeReading:
+    """Read again."""
+
+
+@frozen
+class Log:
+    """Something the operator may want to know. ``text`` is printable and bounded, and holds no token."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+Decision = (
+    Send
+    | Close
+    | Abort
+    | Open
+    | Ask
+    | FetchDownload
+    | Refresh
+    | ClientVersion
+    | Leave
+    | PauseReading
+    | ResumeReading
+    | Log
+)
