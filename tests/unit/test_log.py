@@ -1,0 +1,144 @@
+"""The form of a line, the levels, and what libraries say."""
+
+import io
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import Logger, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+
+from realmserver import log
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    observer = log.LineObserver(stream)
+    globalLogPublisher.addObserver(observer)
+    log.set_level("info")
+    yield stream
+    log.set_level("info")
+    globalLogPublisher.removeObserver(observer)
+
+
+def messages(out: io.StringIO) -> list[str]:
+    """The lines written, without their times."""
+    return [line.partition(" - ")[2] or line for line in out.getvalue().splitlines()]
+
+
+def failure() -> Failure:
+    try:
+        raise ValueError("seven\neight")
+    except ValueError:
+        return Failure()  # type: ignore[no-untyped-call]
+
+
+def test_the_form_of_a_line() -> None:
+    event = {"log_time": 1496430437.703, "log_namespace": "sync", "log_format": "hello {a}", "a": "you"}
+    assert log.format_line({**event, "log_level": LogLevel.warn}) == (
+        "2017-06-02T19:07:17.703Z - warn: sync: hello you\n"
+    )
+
+
+@given(st.text(), st.text())
+def test_a_message_is_one_line_whatever_it_holds(text: str, component: str) -> None:
+    line = log.format_line({"log_time": 0.0, "log_namespace": component, "log_format": "{text}", "text": text})
+    assert len(line.splitlines()) == 1
+    assert line.endswith("\n")
+    assert line[:-1].isprintable() or not any(ord(character) < 32 for character in line[:-1])
+
+
+def test_a_very_long_message_is_cut(out: io.StringIO) -> None:
+    log.get_logger("sync").info("x" * 100_000)
+    assert len(out.getvalue()) < 2 * log.MAX_MESSAGE
+    assert out.getvalue().endswith("… (100000 characters)\n")
+
+
+def test_braces_in_a_text_without_values_stand_for_themselves(out: io.StringIO) -> None:
+    log.get_logger("sync").info("a {brace} and {")
+    log.get_logger("sync").info("{a}: {b!r}", a=1, b="{c}")
+    assert messages(out) == ["info: sync: a {brace} and {", "info: sync: 1: '{c}'"]
+
+
+@pytest.mark.parametrize("level", log.LEVELS)
+def test_a_level_shows_itself_and_everything_more_severe(out: io.StringIO, level: str) -> None:
+    log.set_level(level)
+    logger = log.get_logger("x")
+    names = ["trace", "debug", "detail", "info", "warn", "error", "fatal"]
+    for name in names:
+        getattr(logger, name)("m")
+    shown = [message.partition(":")[0] for message in messages(out)]
+    assert shown == [name for name in names if log.LEVELS.index(name) >= log.LEVELS.index(level)]
+    assert logger.is_on(log.ERROR) == (level != "off" and level != "fatal")
+
+
+def test_a_traceback_shows_for_our_own_faults_and_else_only_at_debug(out: io.StringIO) -> None:
+    logger = log.get_logger("x")
+    logger.warn("w", failure=failure())
+    assert messages(out) == ["warn: x: w: ValueError: seven\\neight"]
+    logger.error("e {n}", n=1, failure=failure())
+    assert messages(out)[1] == "error: x: e 1: ValueError: seven\\neight"
+    assert messages(out)[2] == "    Traceback (most recent call last):"
+    assert all(line.startswith("    ") for line in messages(out)[2:])
+    out.truncate(0)
+    log.set_level("debug")
+    logger.warn("w", failure=failure())
+    assert "Traceback" in out.getvalue()
+
+
+def test_what_libraries_say_is_for_their_developers_unless_it_warns(out: io.StringIO) -> None:
+    library = Logger(namespace="twisted.web")
+    library.info("starting")
+    library.warn("odd")
+    library.failure("lost", failure())
+    assert messages(out)[:2] == ["warn: twisted.web: odd", "error: twisted.web: lost: ValueError: seven\\neight"]
+    assert "Traceback" in out.getvalue()
+    log.set_level("debug")
+    library.info("starting")
+    assert messages(out)[-1] == "debug: twisted.web: starting"
+
+
+def test_autobahns_messages_come_through_and_follow_the_level(out: io.StringIO) -> None:
+    for level in ("info", "all"):
+        log.set_level(level)
+        WebSocketServerProtocol.log.debug("chatter")
+        WebSocketServerProtocol.log.warn("odd")
+    assert [message.partition(":")[0] for message in messages(out)] == ["warn", "trace", "warn"]
+
+
+def test_pythons_own_logging_comes_through(out: io.StringIO) -> None:
+    log.route_standard_logging()
+    log.route_standard_logging()
+    logging.getLogger("realmserver.realms.integrate").info("merged %d {", 3)
+    logging.getLogger("library").info("quiet")
+    try:
+        raise KeyError("k")
+    except KeyError:
+        logging.getLogger("library").exception("broken")
+    assert messages(out)[:2] == ["info: realms.integrate: merged 3 {", "error: library: broken: KeyError: 'k'"]
+    assert "Traceback" in messages(out)[2]
+
+
+def test_a_log_file_is_private_and_can_be_rotated(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    observer = log.LineObserver(None, path)
+    event = {"log_time": 0.0, "log_namespace": "x", "log_level": LogLevel.error, "log_format": "one"}
+    observer(event)
+    path.rename(tmp_path / "server.log.1")
+    observer({**event, "log_format": "two"})
+    observer.reopen()
+    observer({**event, "log_format": "three"})
+    assert (tmp_path / "server.log.1").read_text().count("\n") == 2
+    assert path.read_text() == "1970-01-01T00:00:00.000Z - error: x: three\n"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0
+    path.unlink()
+    tmp_path.joinpath("server.log").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        observer.reopen()
+    observer(event)
