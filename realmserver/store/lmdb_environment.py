@@ -1,0 +1,437 @@
+"""One LMDB environment: opened with care, read through views, written in durable transactions, grown in steps.
+
+What it keeps true: a transaction is on the disk when :meth:`Environment.write` returns, or has left no trace; a view
+shows one state whatever is written meanwhile; no error of LMDB and no damaged file gets past it as anything but a
+:class:`~realmserver.store.interface.StoreError`. It knows nothing of Realms: names are "what" in error texts, keys and
+values are bytes. Implements ``design.md`` 4 (the map grows in steps, a full disk is an error and nothing more).
+
+Two traps of LMDB shape this module. The map may not be resized while this process has transactions open, so views of
+the newest state are set aside and begun anew on the larger map, which shows them the same state, and views of older
+states are waited for. And a data file shorter than its pages kills the process that reads it (SIGBUS): so the file is
+kept as long as the map, as a sparse file, and one that is shorter than its own page count is refused.
+"""
+
+import os
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import lmdb
+
+from realmserver.store.interface import StoreError, StoreFull, UnknownFormat
+from realmserver.store.layout import FILE_MODE, FULL, store_error
+
+INITIAL_MAP_SIZE: Final = 1 << 20
+"""Bytes of a new map: most Realms are small, and address space times open Realms is limited on small machines."""
+
+MAX_MAP_STEP: Final = 1 << 30
+"""The map doubles until its steps are this large."""
+
+MAX_MAP_SIZE: Final = 1 << 40
+"""A Realm that wants more than a tebibyte is out of control."""
+
+MAX_READERS: Final = 1024
+"""Views open at a time, in all processes; LMDB's own 126 is fewer than a busy server's threads and tools may hold."""
+
+PATIENCE: Final = 30.0
+"""Seconds that a growing map waits for views of older states: readers are short, so who holds one longer hangs."""
+
+DATA_FILE: Final = "data.mdb"
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_PROBE_SLACK: Final = 64 * 1024  # LMDB writes the branches of its trees besides what a commit puts
+
+# The start of LMDB's data file, format 1, native byte order: a page header, then the meta record
+# (magic, version, address, map size, two tables, last page, transaction).
+_META: Final = struct.Struct("@NHHHH" + "IIPN" + "IHHNNNNN" * 2 + "NN")
+_MAGIC: Final = 0xBEEFC0DE
+_DATA_VERSION: Final = 1
+
+_Result = TypeVar("_Result")
+
+
+class Reading:
+    """A transaction of LMDB, with tables by name. Errors are LMDB's own: its users below translate them."""
+
+    __slots__ = ("_tables", "txn")
+
+    def __init__(self, txn: "lmdb.Transaction[bytes]", tables: "dict[str, lmdb._Database]") -> None:
+        self.txn = txn
+        self._tables = tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value under ``key``, or None."""
+        return self.txn.get(key, db=self._tables[table])
+
+    def items(self, table: str, prefix: bytes = b"", limit: int | None = None) -> list[tuple[bytes, bytes]]:
+        """The keys that begin with ``prefix``, in order, with their values; at most ``limit`` of them."""
+        found: list[tuple[bytes, bytes]] = []
+        with self.txn.cursor(self._tables[table]) as cursor:
+            more = cursor.set_range(prefix) if prefix else cursor.first()
+            while more and cursor.key().startswith(prefix) and (limit is None or len(found) < limit):
+                found.append(cursor.item())
+                more = cursor.next()
+        return found
+
+
+class Writing(Reading):
+    """The one transaction that writes."""
+
+    __slots__ = ()
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Put ``value`` under ``key``, in the place of what is there."""
+        self.txn.put(key, value, db=self._tables[table])
+
+    def put_last(self, table: str, key: bytes, value: bytes) -> None:
+        """As :meth:`put`, for a key after all others, which fills pages better. Raises LMDB's error if it is not."""
+        self.txn.put(key, value, db=self._tables[table], append=True)
+
+    def delete(self, table: str, key: bytes) -> None:
+        """Delete ``key`` if it is there."""
+        self.txn.delete(key, db=self._tables[table])
+
+    def delete_prefix(self, table: str, prefix: bytes) -> None:
+        """Delete the keys that begin with ``prefix``."""
+        self.delete_range(table, prefix, lambda key: key.startswith(prefix))
+
+    def delete_range(self, table: str, first: bytes, belongs: Callable[[bytes], bool]) -> None:
+        """Delete the keys from ``first`` on, as far as ``belongs`` holds."""
+        with self.txn.cursor(self._tables[table]) as cursor:
+            more = cursor.set_range(first) if first else cursor.first()
+            while more and (key := cursor.key()) and belongs(key):  # past the end the key is empty
+                more = cursor.delete()
+
+
+class View:
+    """One state of the environment, to be read by any thread until it is closed."""
+
+    __slots__ = ("_id", "_lock", "_reading", "_what")
+
+    def __init__(self, what: str, reading: Reading) -> None:
+        self._what = what
+        self._reading: Reading | None = reading
+        self._id: int = reading.txn.id()
+        self._lock = threading.Lock()
+
+    @property
+    def id(self) -> int:
+        """LMDB's number of the state: it grows with each transaction that wrote."""
+        return self._id
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """As :meth:`Reading.get`. Raises StoreError."""
+        with self._lock:
+            if self._reading is None:
+                raise self._closed()
+            try:
+                return self._reading.get(table, key)
+            except lmdb.Error as error:
+                raise StoreError(f"{self._what}: {error}") from error
+
+    def items(self, table: str, prefix: bytes = b"", limit: int | None = None) -> list[tuple[bytes, bytes]]:
+        """As :meth:`Reading.items`. Raises StoreError."""
+        with self._lock:
+            if self._reading is None:
+                raise self._closed()
+            try:
+                return self._reading.items(table, prefix, limit)
+            except lmdb.Error as error:
+                raise StoreError(f"{self._what}: {error}") from error
+
+    def _closed(self) -> StoreError:
+        return StoreError(f"{self._what}: this view is closed, or was lost when the file was opened again")
+
+    # The environment calls these; it holds its gate meanwhile.
+
+    def suspend(self) -> None:
+        self._lock.acquire()
+        if self._reading is not None:
+            self._reading.txn.abort()
+            self._reading = None
+
+    def resume(self, begin: Callable[[], Reading] | None) -> None:
+        """Undo :meth:`suspend`, if ``begin`` makes a transaction and it shows the same state."""
+        try:
+            if begin is not None:
+                reading = begin()
+                if reading.txn.id() == self._id:
+                    self._reading = reading
+                else:
+                    reading.txn.abort()
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._reading is not None:
+                self._reading.txn.abort()
+                self._reading = None
+
+
+class Environment:
+    """An open environment in the directory ``directory``.
+
+    ``what`` names it in error texts, ``tables`` are the tables it must have, ``map_size`` is the smallest map in
+    bytes, ``patience`` the seconds a growing map waits for views of older states. Raises :class:`UnknownFormat` for
+    what is not such an environment, and :class:`StoreError`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        what: str,
+        tables: Sequence[str],
+        *,
+        map_size: int = INITIAL_MAP_SIZE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._directory = directory
+        self._what = what
+        self._table_names = tables
+        self._map_size = map_size
+        self._patience = patience
+        self._writing = threading.Lock()
+        self._gate = threading.Condition()
+        self._views: set[View] = set()
+        self._closed = False
+        self._suspect = False
+        self._env: lmdb.Environment | None = None
+        self._tables: dict[str, lmdb._Database] = {}
+        self._open()
+
+    @staticmethod
+    def create(
+        directory: Path,
+        what: str,
+        tables: Sequence[str],
+        fill: Callable[[Writing], None],
+        *,
+        map_size: int = INITIAL_MAP_SIZE,
+    ) -> None:
+        """Make a new environment in the empty directory ``directory``, with what ``fill`` puts, durably.
+
+        Raises :class:`StoreFull` or :class:`StoreError`; the directory is then to be thrown away.
+        """
+        try:
+            env = lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables))
+            try:
+                with env.begin(write=True) as txn:
+                    fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
+            finally:
+                env.close()
+            _extend(directory / DATA_FILE, map_size)
+        except lmdb.Error as error:
+            raise _write_error(what, error, directory, map_size) from error
+        except OSError as error:
+            raise store_error(what, error) from error
+
+    @property
+    def map_size(self) -> int:
+        """Bytes of the map."""
+        return self._map_size
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """The newest state. Raises StoreError; leave the context before the environment is closed."""
+        with self._gate:
+            self._revive()
+            view = View(self._what, self._begin())
+            self._views.add(view)
+        try:
+            yield view
+        finally:
+            with self._gate:
+                view.close()
+                self._views.discard(view)
+                self._gate.notify_all()
+
+    def write(self, change: Callable[[Writing], _Result], size: int) -> _Result:
+        """Make what ``change`` puts and deletes durable as a whole, and return its result.
+
+        ``change`` is called again where the map had to grow; what it raises undoes all. ``size`` is about the number
+        of bytes it puts. Raises :class:`StoreFull` or :class:`StoreError`; the environment stays usable.
+        """
+        with self._writing:
+            while True:
+                with self._gate:
+                    self._revive()
+                    env = self._open_env()
+                try:
+                    with env.begin(write=True) as txn:
+                        result = change(Writing(txn, self._tables))
+                except lmdb.MapFullError:
+                    self._grow(size)
+                except lmdb.Error as error:
+                    with self._gate:
+                        self._suspect = True
+                    raise _write_error(self._what, error, self._directory, size) from error
+                else:
+                    return result
+
+    def close(self) -> None:
+        """Give all resources back; closing twice is allowed. Raises StoreError if a view is open."""
+        with self._writing, self._gate:
+            if self._views:
+                raise StoreError(f"{self._what}: {len(self._views)} views are open; it cannot be closed")
+            self._closed = True
+            self._drop_env()
+
+    # Opening, and opening again after an error.
+
+    def _open(self) -> None:
+        data = self._directory / DATA_FILE
+        try:
+            length = _check_data_file(data, self._what)
+            self._map_size = max(self._map_size, _whole_pages(length))
+            if length < self._map_size:
+                _extend(data, self._map_size)
+        except OSError as error:
+            raise store_error(f"{self._what}: {data}", error) from error
+        try:
+            self._env = lmdb.open(
+                str(self._directory),
+                map_size=self._map_size,
+                mode=FILE_MODE,
+                create=False,
+                max_dbs=len(self._table_names),
+                max_readers=MAX_READERS,
+            )
+            self._env.reader_check()  # views of a process that was killed would keep old pages for ever
+            self._tables = {table: self._env.open_db(table.encode(), create=False) for table in self._table_names}
+        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+            self._drop_env()
+            raise UnknownFormat(f"{self._what}: {data} is damaged or not an LMDB file: {error}") from error
+        except (lmdb.NotFoundError, lmdb.IncompatibleError) as error:
+            self._drop_env()
+            raise UnknownFormat(f"{self._what}: {data} lacks a table that it must have: {error}") from error
+        except lmdb.Error as error:
+            self._drop_env()
+            raise StoreError(f"{self._what}: {data} cannot be opened: {error}") from error
+
+    def _revive(self) -> None:
+        """Open the environment again after an error: LMDB may refuse all further work of the old one. A view of an
+        older state, which cannot be carried over, puts that off. Called with the gate held."""
+        if self._closed:
+            raise StoreError(f"{self._what}: it is closed")
+        if self._suspect and (self._env is None or not self._older_views(self._env)):
+            self._suspect = False
+            self._exchange(self._drop_env)
+        if self._env is None:
+            self._open()
+
+    def _drop_env(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _open_env(self) -> "lmdb.Environment":
+        if self._env is None:
+            raise StoreError(f"{self._what}: it is closed")
+        return self._env
+
+    def _begin(self) -> Reading:
+        try:
+            return Reading(self._open_env().begin(), self._tables)
+        except lmdb.Error as error:
+            raise StoreError(f"{self._what}: {error}") from error
+
+    # Growing.
+
+    def _grow(self, size: int) -> None:
+        with self._gate:
+            env = self._open_env()
+            map_size = _whole_pages(self._map_size + max(min(self._map_size, MAX_MAP_STEP), size))
+            if map_size > MAX_MAP_SIZE:
+                raise StoreFull(f"{self._what}: it would grow to more than {MAX_MAP_SIZE} bytes")
+            if not self._gate.wait_for(lambda: not self._older_views(env), self._patience):
+                raise StoreError(f"{self._what}: a view of an older state has been open for {self._patience} s")
+            try:
+                _extend(self._directory / DATA_FILE, map_size)
+            except OSError as error:
+                raise store_error(self._what, error) from error
+            self._exchange(lambda: self._remap(env, map_size))
+
+    def _remap(self, env: "lmdb.Environment", map_size: int) -> None:
+        try:
+            env.set_mapsize(map_size)
+        except lmdb.Error as error:
+            self._drop_env()  # it may be without any map now
+            raise StoreError(f"{self._what}: no map of {map_size} bytes: {error}") from error
+        self._map_size = map_size
+
+    def _older_views(self, env: "lmdb.Environment") -> bool:
+        newest = env.info()["last_txnid"]
+        return any(view.id != newest for view in self._views)
+
+    def _exchange(self, action: Callable[[], None]) -> None:
+        """Do ``action``, which may not run while a transaction is open, and carry the views over."""
+        views = list(self._views)
+        for view in views:
+            view.suspend()
+        begin: Callable[[], Reading] | None = None
+        try:
+            action()
+            if self._env is None:
+                self._open()
+            begin = self._begin
+        finally:
+            for view in views:
+                view.resume(begin)
+
+
+def _check_data_file(path: Path, what: str) -> int:
+    """The length of LMDB's data file; raises :class:`UnknownFormat` if it is not one, or not all of it is there."""
+    if not path.is_file():
+        raise UnknownFormat(f"{what}: there is no file {path}")
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        first = _META.unpack(file.read(_META.size).ljust(_META.size, b"\0"))
+        if first[5] != _MAGIC:
+            raise UnknownFormat(f"{what}: {path} is damaged or not an LMDB file")
+        if first[6] != _DATA_VERSION:
+            raise UnknownFormat(f"{what}: {path} has LMDB's data format {first[6]}, not {_DATA_VERSION}")
+        page_size = first[9]
+        file.seek(page_size)
+        second = _META.unpack(file.read(_META.size).ljust(_META.size, b"\0"))
+    if second[5] != _MAGIC:
+        raise UnknownFormat(f"{what}: {path} is damaged or not an LMDB file")
+    last_page = max(first, second, key=lambda meta: int(meta[-1]))[-2]
+    if length < (last_page + 1) * page_size:
+        raise UnknownFormat(f"{what}: {path} is cut short: it has {length} bytes and {last_page + 1} pages")
+    return length
+
+
+def _whole_pages(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+def _extend(path: Path, length: int) -> None:
+    """Make the file ``length`` bytes long, durably; what is added takes no room. Raises OSError."""
+    with path.open("r+b") as file:
+        os.ftruncate(file.fileno(), length)
+        os.fsync(file.fileno())
+
+
+def _write_error(what: str, error: "lmdb.Error", directory: Path, size: int) -> StoreError:
+    """LMDB says "Input/output error" for a disk that fills up in the middle of a page: ask the disk itself."""
+    if isinstance(error, lmdb.DiskError) or _no_room(directory, size + _PROBE_SLACK):
+        return StoreFull(f"{what}: no room is left on the disk: {error}")
+    return StoreError(f"{what}: {error}")
+
+
+def _no_room(directory: Path, size: int) -> bool:
+    block = bytes(64 * 1024)
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            for _ in range(-(-size // len(block))):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in FULL
+    return False

@@ -1,0 +1,320 @@
+"""The store on disk: one LMDB environment per Realm, in a tree that mirrors virtual paths.
+
+What it keeps true: a commit is on the disk, synced, when ``append`` returns, or has left no trace; a Realm exists as a
+whole or not at all; what is opened is the Realm that was asked for, in a format this server writes; one server at a
+time uses a data directory. It knows nothing of merging, sessions or the meaning of a changeset. Implements
+``design.md`` 4 for what ``spec/protocol.md`` 5 and ``spec/merge.md`` 8.1 want stored.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from realmserver.store import records
+from realmserver.store.commit import checked_head, table_key
+from realmserver.store.interface import (
+    ClientFile,
+    Commit,
+    Head,
+    LogEntry,
+    NoSuchRealm,
+    StoreError,
+    UnknownFormat,
+)
+from realmserver.store.layout import (
+    DIRECTORY_MODE,
+    USER_DATA,
+    DirectoryLock,
+    make_directories,
+    realm_directories,
+    realm_directory,
+    realm_name,
+    store_error,
+    sync_directory,
+)
+from realmserver.store.lmdb_environment import (
+    DATA_FILE,
+    INITIAL_MAP_SIZE,
+    PATIENCE,
+    Environment,
+    Reading,
+    View,
+    Writing,
+)
+
+META: Final = "meta"
+LOG: Final = "log"
+CLIENTS: Final = "clients"
+RECIPROCAL: Final = "reciprocal"
+SCHEMA: Final = "schema"
+SHAPE: Final = "shape"
+TABLES: Final = (META, LOG, CLIENTS, RECIPROCAL, SCHEMA, SHAPE)
+
+IDENTITY_KEY: Final = b"identity"
+HEAD_KEY: Final = b"head"
+
+LOCK_FILE: Final = "server.lock"
+CREATING: Final = "creating"
+"""Below the data directory: Realms that are being made. What is left there after a crash is thrown away."""
+
+_Value = TypeVar("_Value")
+
+
+class LmdbSnapshot:
+    """A :class:`~realmserver.store.interface.Snapshot` over a view of the Realm's environment."""
+
+    def __init__(self, name: str, realm_id: bytes, view: View) -> None:
+        self._name = name
+        self._view = view
+        self._head = _read_head(name, realm_id, view)
+
+    @property
+    def head(self) -> Head:
+        return self._head
+
+    def entry(self, version: int) -> LogEntry:
+        data = self._view.get(LOG, records.number_key(version)) if 0 < version <= self._head.version else None
+        if data is None:
+            raise KeyError(version)
+        return _decoded(self._name, partial(records.unpack_entry, data, version))
+
+    def entries(self, first: int, last: int) -> Iterator[LogEntry]:
+        for version in range(first, last + 1):
+            yield self.entry(version)
+
+    def client(self, ident: int) -> ClientFile | None:
+        data = self._view.get(CLIENTS, records.number_key(ident))
+        return None if data is None else _decoded(self._name, partial(records.unpack_client, data, ident))
+
+    def clients(self) -> Iterator[ClientFile]:
+        for key, data in self._view.items(CLIENTS):
+            yield _decoded(self._name, partial(records.unpack_client, data, int.from_bytes(key, "big")))
+
+    def reciprocal(self, ident: int, version: int) -> bytes | None:
+        data = self._view.get(RECIPROCAL, records.reciprocal_key(ident, version))
+        return None if data is None else _decoded(self._name, partial(records.unpack_reciprocal, data))
+
+    def schema(self) -> Mapping[str, bytes]:
+        return {key.decode("utf-8", "surrogateescape"): value for key, value in self._view.items(SCHEMA)}
+
+    def shape(self, key: bytes) -> bytes | None:
+        return self._view.get(SHAPE, key)
+
+
+class LmdbRealmStore:
+    """A :class:`~realmserver.store.interface.RealmStore` in one environment."""
+
+    def __init__(self, name: str, environment: Environment, closed: Callable[[str], None]) -> None:
+        self._name = name
+        self._environment = environment
+        self._when_closed = closed
+        with environment.view() as view:
+            self._realm_id = _read_identity(name, view)
+            self._head: Head | None = _read_head(name, self._realm_id, view)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def head(self) -> Head:
+        head = self._head
+        if head is None:
+            with self.snapshot() as snapshot:
+                head = self._head = snapshot.head
+        return head
+
+    @contextmanager
+    def snapshot(self) -> Iterator[LmdbSnapshot]:
+        with self._environment.view() as view:
+            yield LmdbSnapshot(self._name, self._realm_id, view)
+
+    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
+        def change(txn: Writing) -> Head:
+            head = _read_head(self._name, self._realm_id, txn)
+            head = checked_head(self._name, head, expected_version, epoch, commit)
+            _write(txn, commit)
+            txn.put(META, HEAD_KEY, records.pack_head(head))
+            return head
+
+        self._head = None  # after an error only the disk knows where the Realm stands
+        self._head = head = self._environment.write(change, _size(commit))
+        return head
+
+    def close(self) -> None:
+        self._environment.close()
+        self._when_closed(self._name)
+
+
+class LmdbStore:
+    """A :class:`~realmserver.store.interface.Store` in the data directory ``root``, which is made if missing.
+
+    ``random_bytes`` gives the bytes of Realm ids; ``map_size`` and ``patience`` are those of
+    :class:`~realmserver.store.lmdb_environment.Environment`. Raises :class:`StoreError` if another server uses the
+    directory.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        random_bytes: Callable[[int], bytes],
+        map_size: int = INITIAL_MAP_SIZE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._root = root
+        self._random_bytes = random_bytes
+        self._map_size = map_size
+        self._patience = patience
+        self._mutex = threading.Lock()
+        self._open: dict[str, LmdbRealmStore | None] = {}
+        try:
+            make_directories(root)
+            self._lock = DirectoryLock(root / LOCK_FILE)
+        except OSError as error:
+            raise store_error(str(root), error) from error
+        try:
+            make_directories(root / USER_DATA)
+            make_directories(root / CREATING)
+            for leftover in (root / CREATING).iterdir():
+                shutil.rmtree(leftover)
+        except OSError as error:
+            self._lock.release()
+            raise store_error(str(root), error) from error
+
+    def open(self, name: str, *, create: bool) -> LmdbRealmStore:
+        directory = realm_directory(self._root, name)
+        with self._mutex:
+            if name in self._open:
+                raise StoreError(f"{name}: the Realm is open already")
+            self._open[name] = None
+        realm: LmdbRealmStore | None = None
+        try:
+            if not directory.exists():
+                if not create:
+                    raise NoSuchRealm(f"{name}: there is no such Realm")
+                self._create(name, directory)
+            realm = self._open_realm(name, directory)
+        except OSError as error:
+            raise store_error(f"{name}: {directory}", error) from error
+        finally:
+            with self._mutex:
+                if realm is None:
+                    del self._open[name]
+                else:
+                    self._open[name] = realm
+        return realm
+
+    def exists(self, name: str) -> bool:
+        return (realm_directory(self._root, name) / DATA_FILE).is_file()
+
+    def names(self) -> Sequence[str]:
+        return sorted(
+            realm_name(self._root, directory)
+            for directory in realm_directories(self._root)
+            if (directory / DATA_FILE).is_file()
+        )
+
+    def close(self) -> None:
+        with self._mutex:
+            realms = [realm for realm in self._open.values() if realm is not None]
+        for realm in realms:
+            realm.close()
+        self._lock.release()
+
+    def _open_realm(self, name: str, directory: Path) -> LmdbRealmStore:
+        environment = Environment(directory, name, TABLES, map_size=self._map_size, patience=self._patience)
+        try:
+            return LmdbRealmStore(name, environment, self._closed)
+        except StoreError:
+            environment.close()
+            raise
+
+    def _create(self, name: str, directory: Path) -> None:
+        """Make the empty Realm beside the tree and move it into its place: it appears there as a whole."""
+        realm_id = self._random_bytes(records.REALM_ID_BYTES)
+        workplace = self._root / CREATING / realm_id.hex()
+
+        def fill(txn: Writing) -> None:
+            txn.put(META, IDENTITY_KEY, records.pack_identity(realm_id, name))
+            txn.put(META, HEAD_KEY, records.pack_head(Head(realm_id)))
+
+        try:
+            workplace.mkdir(DIRECTORY_MODE)
+            Environment.create(workplace, name, TABLES, fill, map_size=self._map_size)
+            sync_directory(workplace)
+            make_directories(directory.parent)
+            workplace.rename(directory)
+            sync_directory(directory.parent)
+        except (OSError, StoreError):
+            with suppress(OSError):  # the next start clears it away; the first error is the one to tell
+                shutil.rmtree(workplace)
+            raise
+
+    def _closed(self, name: str) -> None:
+        with self._mutex:
+            self._open.pop(name, None)
+
+
+def _size(commit: Commit) -> int:
+    """About the number of bytes that ``commit`` puts."""
+    return (
+        sum(len(entry.changeset) for entry in commit.entries)
+        + sum(map(len, commit.reciprocal.values()))
+        + sum(len(value) for value in commit.schema.values() if value is not None)
+        + sum(len(key) + len(value) for key, value in commit.shape.items() if value is not None)
+    )
+
+
+def _write(txn: Writing, commit: Commit) -> None:
+    for entry in commit.entries:
+        txn.put_last(LOG, records.number_key(entry.version), records.pack_entry(entry))
+    for ident, client in commit.clients.items():
+        txn.put(CLIENTS, records.number_key(ident), records.pack_client(client))
+    for ident, base in commit.trim.items():
+        last = records.reciprocal_key(ident, base)
+        txn.delete_range(RECIPROCAL, records.reciprocal_key(ident, 0), last.__ge__)
+    for (ident, version), changeset in commit.reciprocal.items():
+        txn.put(RECIPROCAL, records.reciprocal_key(ident, version), records.pack_reciprocal(changeset))
+    for prefix in commit.shape_prefixes:
+        txn.delete_prefix(SHAPE, prefix)
+    _put_all(txn, SCHEMA, {table_key(table): value for table, value in commit.schema.items()})
+    _put_all(txn, SHAPE, commit.shape)
+
+
+def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            txn.delete(table, key)
+        else:
+            txn.put(table, key, value)
+
+
+def _read_identity(name: str, view: View) -> bytes:
+    """The Realm id, if the Realm is ``name`` and of this format: a file system may take "/A" for "/a"."""
+    data = view.get(META, IDENTITY_KEY)
+    try:
+        realm_id, found = records.unpack_identity(data or b"")
+    except records.BadRecord as error:
+        raise UnknownFormat(f"{name}: {error}") from error
+    if found != name:
+        raise UnknownFormat(f"{name}: its directory holds another Realm, {found}")
+    return realm_id
+
+
+def _read_head(name: str, realm_id: bytes, reading: Reading | View) -> Head:
+    data = reading.get(META, HEAD_KEY)
+    try:
+        return records.unpack_head(data or b"", realm_id)
+    except records.BadRecord as error:
+        raise UnknownFormat(f"{name}: {error}") from error
+
+
+def _decoded(name: str, unpack: Callable[[], _Value]) -> _Value:
+    try:
+        return unpack()
+    except records.BadRecord as error:
+        raise StoreError(f"{name}: {error}") from error
