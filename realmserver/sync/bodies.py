@@ -12,7 +12,7 @@ from typing import Final
 from attrs import frozen
 
 from realmserver.realms.requests import DownloadEntry, UploadEntry
-from realmserver.sync.syntax import MAX_INT, Limits, MalformedMessage, MessageTooBig
+from realmserver.sync.syntax import MAX_INT, BadContent, Limits, MessageTooBig
 
 COMPRESS_ABOVE: Final = 1024
 """Bytes: smaller bodies are sent as they are, as every known sender does."""
@@ -88,29 +88,29 @@ def compressed(body: bytes) -> EncodedBody:
 def inflated(data: bytes, is_compressed: bool, uncompressed_size: int, compressed_size: int, limits: Limits) -> bytes:
     """The body that ``data`` (all bytes after the head line) stands for.
 
-    Raises :class:`MessageTooBig` if it is larger than ``limits.body``, :class:`MalformedMessage` with 103 if the sizes
+    Raises :class:`MessageTooBig` if it is larger than ``limits.body``, :class:`BadContent` with 103 if the sizes
     do not fit, with 101 if it does not inflate to exactly ``uncompressed_size`` bytes.
     """
     if uncompressed_size > limits.body:
         raise MessageTooBig(f"a body of {uncompressed_size} bytes is over the limit of {limits.body}")
     if len(data) != (compressed_size if is_compressed else uncompressed_size):
-        raise MalformedMessage("the sizes in the header do not match the body")
+        raise BadContent("the sizes in the header do not match the body")
     if not is_compressed:
         if compressed_size:
-            raise MalformedMessage("a compressed size is given for a body that is not compressed")
+            raise BadContent("a compressed size is given for a body that is not compressed")
         return data
     inflater = zlib.decompressobj()
     try:
         body = inflater.decompress(data, uncompressed_size + 1)
     except zlib.error as error:
-        raise MalformedMessage(f"the body does not inflate: {error}", DECOMPRESSION_FAILED) from error
+        raise BadContent(f"the body does not inflate: {error}", DECOMPRESSION_FAILED) from error
     if len(body) != uncompressed_size or not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
-        raise MalformedMessage("the body does not inflate to the stated size", DECOMPRESSION_FAILED)
+        raise BadContent("the body does not inflate to the stated size", DECOMPRESSION_FAILED)
     return body
 
 
 def decode_upload_body(body: bytes, limits: Limits) -> tuple[UploadEntry, ...]:
-    """The changesets of an UPLOAD; raises :class:`MalformedMessage`."""
+    """The changesets of an UPLOAD; raises :class:`BadContent`."""
     return tuple(
         UploadEntry(client_version, server_version, timestamp, origin, changeset)
         for (client_version, server_version, timestamp, origin), changeset in _entries(body, _UPLOAD_ENTRY, limits)
@@ -118,7 +118,7 @@ def decode_upload_body(body: bytes, limits: Limits) -> tuple[UploadEntry, ...]:
 
 
 def decode_download_body(body: bytes, limits: Limits) -> tuple[DownloadEntry, ...]:
-    """The changesets of a DOWNLOAD; raises :class:`MalformedMessage`. The size before compaction is dropped: only a
+    """The changesets of a DOWNLOAD; raises :class:`BadContent`. The size before compaction is dropped: only a
     progress display would use it."""
     return tuple(
         DownloadEntry(server_version, client_version, timestamp, origin, changeset)
@@ -132,15 +132,15 @@ def _entries(body: bytes, pattern: re.Pattern[bytes], limits: Limits) -> list[tu
     while position < len(body):
         match = pattern.match(body, position)
         if match is None:
-            raise MalformedMessage(f"changeset {len(found) + 1} has no valid header")
+            raise BadContent(f"changeset {len(found) + 1} has no valid header")
         numbers = [int(number) for number in match.groups()]
         size = numbers.pop()
         if max(numbers) > MAX_INT:
-            raise MalformedMessage(f"a number in the header of changeset {len(found) + 1} is out of range")
+            raise BadContent(f"a number in the header of changeset {len(found) + 1} is out of range")
         if size > len(body) - match.end():
-            raise MalformedMessage(f"changeset {len(found) + 1} is longer than its message")
+            raise BadContent(f"changeset {len(found) + 1} is longer than its message")
         if len(found) == limits.entries:
-            raise MalformedMessage(f"more than {limits.entries} changesets in one message")
+            raise BadContent(f"more than {limits.entries} changesets in one message")
         position = match.end() + size
         found.append((numbers, body[match.end() : position]))
     return found

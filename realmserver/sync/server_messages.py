@@ -13,9 +13,22 @@ from attrs import frozen
 
 from realmserver.realms.requests import DownloadCursor, DownloadEntry, SaltedVersion, UploadCursor
 from realmserver.sync.bodies import EncodedBody, decode_download_body, inflated
-from realmserver.sync.syntax import ANY, IDENT, MAX_INT, Head, Limits, MalformedMessage, body_of, checked, parse_head
+from realmserver.sync.syntax import (
+    ANY,
+    IDENT,
+    MAX_INT,
+    BadContent,
+    Head,
+    Limits,
+    MalformedMessage,
+    body_of,
+    checked,
+    parse_head,
+)
 
 _ERROR_CODE: Final = (100, 299)
+_MIGRATE_TO_FLX: Final = 232
+_SCHEMA_VERSION_CHANGED: Final = 236
 _LOG_LEVELS: Final = frozenset({"", "fatal", "error", "warn", "info", "detail", "debug", "trace"})
 
 
@@ -229,10 +242,14 @@ def _json_error(data: bytes, head: Head, limits: Limits) -> JsonError:
     content = _json_object(body_of(data, head, size))
     for key, kind in _ERROR_KEYS.items():
         if not isinstance(content.get(key), kind):
-            raise MalformedMessage(f"JSON_ERROR has no valid {key}")
+            raise BadContent(f"JSON_ERROR has no valid {key}")
     present = [key for key in _BACKOFF_KEYS if key in content]
     if present and not all(_is_integer(content.get(key)) for key in _BACKOFF_KEYS):
-        raise MalformedMessage("JSON_ERROR has some of the back-off keys only")
+        raise BadContent("JSON_ERROR has some of the back-off keys only")
+    if code == _MIGRATE_TO_FLX and not (isinstance(content.get("partitionQuery"), str) and content["partitionQuery"]):
+        raise BadContent("JSON_ERROR has no partitionQuery")
+    if code == _SCHEMA_VERSION_CHANGED and not _is_integer(content.get("previousSchemaVersion")):
+        raise BadContent("JSON_ERROR has no previousSchemaVersion")
     return JsonError(code, session, content)
 
 
@@ -247,9 +264,9 @@ def _log_message(data: bytes, head: Head, limits: Limits) -> LogMessage:
     content = _json_object(body_of(data, head, size))
     level, text, connection = (content.get(key, "") for key in ("level", "msg", "co_id"))
     if not isinstance(level, str) or not isinstance(text, str) or not isinstance(connection, str):
-        raise MalformedMessage("LOG_MESSAGE has a key of a wrong type")
+        raise BadContent("LOG_MESSAGE has a key of a wrong type")
     if text and level not in _LOG_LEVELS:
-        raise MalformedMessage("LOG_MESSAGE has an unknown level")
+        raise BadContent("LOG_MESSAGE has an unknown level")
     return LogMessage(session, level, text, connection)
 
 
@@ -257,9 +274,9 @@ def _json_object(data: bytes) -> dict[str, object]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise MalformedMessage("the body is not JSON") from error
+        raise BadContent("the body is not JSON") from error
     if not isinstance(content, dict):
-        raise MalformedMessage("the body is not a JSON object")
+        raise BadContent("the body is not a JSON object")
     return content
 
 

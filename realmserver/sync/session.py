@@ -9,7 +9,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final
 
-from attrs import Factory, define, field
+from attrs import define, field
 
 from realmserver.realms.requests import Download, DownloadCursor, Identified, Identify, Upload, UploadCursor
 from realmserver.sync import client_messages as c2s
@@ -81,16 +81,16 @@ class Session:
     uploads: deque[int] = field(factory=deque, repr=False)
     """The bytes of each upload asked of the Realm and not yet answered, in order."""
     ident: int = 0
-    cursor: DownloadCursor = Factory(DownloadCursor)
-    threshold: UploadCursor = Factory(UploadCursor)
-    progress: UploadCursor = Factory(UploadCursor)
-    locked_version: int = 0
-    latest_version: int = 0
+    cursor: DownloadCursor = field(factory=DownloadCursor, repr=False)
+    threshold: UploadCursor = field(factory=UploadCursor, repr=False)
+    progress: UploadCursor = field(factory=UploadCursor, repr=False)
+    locked_version: int = field(default=0, repr=False)
+    latest_version: int = field(default=0, repr=False)
     """The newest version the Realm is known to have."""
-    _first_download_due: bool = True
-    _state_requested: bool = False
-    _mark: int = 0
-    _mark_version: int = 0
+    _first_download_due: bool = field(default=True, repr=False, init=False)
+    _state_requested: bool = field(default=False, repr=False, init=False)
+    _mark: int = field(default=0, repr=False, init=False)
+    _mark_version: int = field(default=0, repr=False, init=False)
 
     def admit(self, message: c2s.SessionMessage) -> None:
         """Raise :class:`ConnectionFailed` with 109 if ``message`` may not come in this state."""

@@ -76,6 +76,10 @@ class MessageTooBig(MalformedMessage):
     """A body exceeds its limit: to be answered with close code 1009 rather than an error (``spec/protocol.md`` 1.5)."""
 
 
+class BadContent(MalformedMessage):
+    """The head line is right, but what follows it is not."""
+
+
 @frozen
 class Head:
     """A verb, its integers (not yet checked) and where the body begins."""

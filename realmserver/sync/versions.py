@@ -16,6 +16,9 @@ LOWEST_VERSION: Final = 2
 HIGHEST_VERSION: Final = 14
 """The newest version any Realm SDK speaks."""
 
+CLIENT_PREFIX: Final = "com.mongodb.realm-sync#"
+"""How today's clients, and ours, spell the names they offer."""
+
 MISMATCH: Final = "REALM_SYNC_PROTOCOL_MISMATCH"
 """Clients look for this word in the body of a refusal; without it they do not give up."""
 
@@ -60,6 +63,11 @@ class Refusal:
 
     status: int
     body: str
+
+
+def offer(lowest: int = LOWEST_VERSION, highest: int = HIGHEST_VERSION) -> str:
+    """Sec-WebSocket-Protocol for a client: all versions, the newest first, in the spelling of core v13.10 and later."""
+    return ", ".join(f"{CLIENT_PREFIX}{version}" for version in range(highest, lowest - 1, -1))
 
 
 @frozen
