@@ -1,0 +1,1 @@
+"""The rim: WebSockets, listeners and threads. Here Twisted and autobahn meet the rooms that know neither."""

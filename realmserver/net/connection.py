@@ -1,0 +1,334 @@
+"""The shell around one WebSocket: carries bytes to the sync protocol's state machine, and carries out its decisions.
+
+What the state machine (``sync.server``) decides is done here in the order given; what the Realm answers goes back into
+it. Rules of the protocol live there, rules of Realms in ``realms``; here are only tokens, rights and the transport.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from realmserver.auth.gate import AppUser
+from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError
+from realmserver.log import get_logger
+from realmserver.realms.fanout import Made
+from realmserver.realms.live import LiveRealm, Subscriber
+from realmserver.realms.paths import IllegalPath, check_virtual_path, expand_home, partition_realm
+from realmserver.realms.requests import Identified, Identify, RealmError, Upload, UploadDone
+from realmserver.store.interface import ClientFile
+from realmserver.sync.bodies import EncodedBody
+from realmserver.sync.decisions import (
+    Abort,
+    Ask,
+    ClientVersion,
+    Close,
+    Decision,
+    FetchDownload,
+    Leave,
+    Log,
+    Open,
+    PauseReading,
+    Refresh,
+    ResumeReading,
+    Send,
+)
+from realmserver.sync.errors import AuthenticationFailed, Code, SyncError
+from realmserver.sync.server import ServerConnection
+from realmserver.sync.session import Session
+from realmserver.sync.versions import Negotiated
+
+if TYPE_CHECKING:
+    from realmserver.net.service import SyncService
+
+log = get_logger("sync")
+
+Live = LiveRealm[EncodedBody]
+Input = Callable[[ServerConnection], Iterable[Decision]]
+
+
+@frozen
+class Upgrade:
+    """A WebSocket that has been accepted. ``login`` None: each BIND brings a token of its own."""
+
+    negotiated: Negotiated
+    login: AppUser | None
+    connection_id: str
+
+
+class NotPermitted(Exception):
+    """The token does not give the right that is needed; the text says which."""
+
+
+class Binding(Subscriber):
+    """One session of a connection and the Realm it is bound to."""
+
+    def __init__(
+        self, connection: "SyncConnection", session: Session, user_id: str, grant: BindGrant | None, live: Live
+    ) -> None:
+        self.connection = connection
+        self.session = session
+        self.user_id = user_id
+        self.grant = grant
+        self.live = live
+        self.ident = 0
+
+    def advanced(self, version: int) -> None:
+        self.connection.feed(lambda machine: machine.advanced(self.session, version))
+
+    def superseded(self, by: Subscriber) -> None:
+        if isinstance(by, Binding) and by.connection is self.connection:
+            return  # the state machine answers that itself, with error 108
+        self.connection.feed(lambda machine: machine.superseded())
+
+
+@implementer(IPushProducer)
+class SyncConnection(WebSocketServerProtocol):
+    """One client's WebSocket. Made by :class:`~realmserver.net.upgrade.UpgradeResource`."""
+
+    def __init__(self, service: "SyncService", upgrade: Upgrade) -> None:
+        super().__init__()
+        self._service = service
+        self._upgrade = upgrade
+        self._machine = ServerConnection(upgrade.negotiated)
+        self._bindings: dict[Session, Binding] = {}
+        self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
+        self._inputs: deque[Input] = deque()
+        self._is_deciding = False
+
+    @property
+    def login(self) -> AppUser | None:
+        """Who is behind the connection as a whole."""
+        return self._upgrade.login
+
+    # autobahn's side.
+
+    def onConnect(self, request: Any) -> str:
+        return self._upgrade.negotiated.name
+
+    def onOpen(self) -> None:
+        log.info(
+            "{id}: connected from {peer}, protocol {version}",
+            id=self._upgrade.connection_id,
+            peer=self.peer,
+            version=self._upgrade.negotiated.name,
+        )
+        self._service.opened(self)
+        # Twisted Web's channel watched the transport until now; from here on a slow reader is ours to mind.
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+        self.feed(lambda machine: machine.connected(self._upgrade.connection_id))
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
+            self.feed(lambda machine: machine.receive(payload))
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.feed(lambda machine: machine.lost())
+        for session in list(self._bindings):
+            self._leave(session)
+        self._service.closed(self)
+        log.info("{id}: disconnected, close code {code}", id=self._upgrade.connection_id, code=code)
+
+    # The transport's side: a push producer, told to pause while the peer does not read.
+
+    def pauseProducing(self) -> None:
+        self.feed(lambda machine: machine.writable(False))
+
+    def resumeProducing(self) -> None:
+        self.feed(lambda machine: machine.writable(True))
+
+    def stopProducing(self) -> None:
+        """The transport is closing; ``onClose`` follows."""
+
+    # The state machine's side.
+
+    def feed(self, step: Input) -> None:
+        """Give the state machine an input; all that it decides is carried out before it is given the next."""
+        self._inputs.append(step)
+        if self._is_deciding:
+            return
+        self._is_deciding = True
+        try:
+            while self._inputs:
+                for decision in self._inputs.popleft()(self._machine):
+                    self._carry_out(decision)
+        finally:
+            self._is_deciding = False
+
+    def shutdown(self) -> None:
+        """The server stops: tell the client to come again."""
+        self.feed(lambda machine: machine.shutdown())
+
+    def unauthorize(self, reason: str) -> None:
+        """The login behind this connection has ended."""
+        for session in list(self._bindings):
+            self._refuse(session, AuthenticationFailed(reason))
+
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Send(data):
+                self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
+            case Ask(session, request):
+                self._ask(self._bindings[session], request)
+            case FetchDownload(session):
+                self._fetch(self._bindings[session], decision)
+            case Open():
+                self._open(decision)
+            case Leave(session):
+                self._leave(session)
+            case PauseReading():
+                self.transport.pauseProducing()
+            case ResumeReading():
+                self.transport.resumeProducing()
+            case Close(code, reason):
+                self.sendCloseFrame(code, reason.encode(), False)
+            case Abort(reason):
+                log.info("{id}: dropped: {reason}", id=self._upgrade.connection_id, reason=reason)
+                self.transport.abortConnection()
+            case Refresh(session, token):
+                self._refresh(self._bindings[session], token)
+            case ClientVersion(session, ident, salt):
+                self._client_version(self._bindings[session], ident, salt)
+            case Log(level, text):
+                self._log(level, text)
+
+    def _log(self, level: str, text: str) -> None:
+        write = {"info": log.info, "warning": log.warn, "error": log.error}[level]
+        user = self.login.user_id if self.login is not None else "-"
+        write(
+            "{id}: {message} (peer {peer}, user {user})",
+            id=self._upgrade.connection_id,
+            message=text,
+            peer=self.peer,
+            user=user,
+        )
+
+    # Requests to Realms. What comes back too late is ignored by the state machine.
+
+    def _open(self, request: Open) -> None:
+        session = request.session
+        try:
+            user_id, grant, name = self._admit(request)
+        except IllegalPath as error:
+            self._refuse(session, SyncError(Code.ILLEGAL_REALM_PATH, str(error)))
+        except TokenError as error:
+            self._refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
+        except NotPermitted as error:
+            self._refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
+        else:
+            binding = self._bindings[session] = Binding(self, session, user_id, grant, self._service.realm(name))
+            if request.need_ident:
+                binding.live.allocate(user_id, lambda answer: self._allocated(session, answer))
+            else:
+                binding.live.open(lambda answer: self._opened(session, answer))
+
+    def _admit(self, request: Open) -> tuple[str, BindGrant | None, str]:
+        """Who binds, by which grant, and to which Realm. The checks of ``spec/protocol.md`` 3.3, in their order."""
+        login = self.login
+        if login is not None:
+            if request.is_subserver:
+                raise NotPermitted("sub-servers are not served")
+            return login.user_id, None, partition_realm(login.app_id, request.path)
+        grant = self._service.tokens.verify_bind_token(request.token, now=time.time())
+        path = check_virtual_path(expand_home(request.path, grant.identity))
+        if request.is_subserver and not grant.admin:
+            raise NotPermitted("only an administrator may act as a sub-server")
+        if not (grant.admin or grant.allows("download", path)):
+            raise NotPermitted(f"the token does not allow to download {path}")
+        return grant.identity, grant, path
+
+    def _refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
+        self.feed(lambda machine: machine.refused(session, error))
+
+    def _allocated(self, session: Session, answer: ClientFile | RealmError) -> None:
+        if isinstance(answer, RealmError):
+            self._refuse(session, answer)
+        else:
+            self.feed(lambda machine: machine.opened(session, answer.ident, answer.salt))
+
+    def _opened(self, session: Session, answer: RealmError | None) -> None:
+        if answer is not None:
+            self._refuse(session, answer)
+        else:
+            self.feed(lambda machine: machine.opened(session))
+
+    def _ask(self, binding: Binding, request: Identify | Upload) -> None:
+        session = binding.session
+
+        def answered(answer: Identified | UploadDone | RealmError) -> None:
+            self.feed(lambda machine: machine.answered(session, answer))
+
+        try:
+            self._check_grant(binding, request)
+        except TokenError as error:
+            self._refuse(session, AuthenticationFailed(str(error), expired=True))
+        except NotPermitted as error:
+            self._refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
+        else:
+            if isinstance(request, Upload):
+                binding.live.upload(request, answered)
+            else:
+                binding.ident = request.ident
+                protocol = self._upgrade.negotiated.version
+                binding.live.identify(request, binding.user_id, protocol, binding, answered)
+
+    def _check_grant(self, binding: Binding, request: Identify | Upload) -> None:
+        """An upload with entries needs the right to upload; a progress report needs none (``spec/protocol.md`` 6.2)."""
+        grant = binding.grant
+        if grant is None or (isinstance(request, Upload) and not request.entries):
+            return
+        if grant.expires is not None and time.time() > grant.expires:
+            raise ExpiredToken("the token has expired")
+        if isinstance(request, Upload) and not (grant.admin or grant.allows("upload", binding.live.name)):
+            raise NotPermitted(f"the token does not allow to upload to {binding.live.name}")
+
+    def _fetch(self, binding: Binding, request: FetchDownload) -> None:
+        session = binding.session
+
+        def fetched(answer: Made[EncodedBody] | RealmError) -> None:
+            if isinstance(answer, RealmError):
+                self._refuse(session, answer)
+            else:
+                self.feed(lambda machine: machine.downloaded(session, *answer))
+
+        binding.live.fetch(request.ident, request.cursor, self._upgrade.negotiated.version, fetched)
+
+    def _refresh(self, binding: Binding, token: str) -> None:
+        session = binding.session
+        if binding.grant is None:  # the connection's own login counts
+            self.feed(lambda machine: machine.refreshed(session))
+            return
+        try:
+            grant = self._service.tokens.verify_bind_token(token, now=time.time())
+        except TokenError as error:
+            self._refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
+            return
+        if grant.identity != binding.user_id:
+            self._refuse(session, AuthenticationFailed("the new token is another user's"))
+        elif not grant.allows("download", binding.live.name):
+            self._refuse(session, SyncError(Code.PERMISSION_DENIED, "the new token does not allow to download"))
+        else:
+            binding.grant = grant
+            self.feed(lambda machine: machine.refreshed(session))
+
+    def _client_version(self, binding: Binding, ident: int, salt: int) -> None:
+        session = binding.session
+
+        def found(answer: int | RealmError) -> None:
+            if isinstance(answer, RealmError):
+                self._refuse(session, answer)
+            else:
+                self.feed(lambda machine: machine.client_version(session, answer))
+
+        binding.live.client_version(ident, salt, found)
+
+    def _leave(self, session: Session) -> None:
+        binding = self._bindings.pop(session, None)
+        if binding is not None:
+            binding.live.leave(binding.ident, binding)

@@ -1,0 +1,196 @@
+"""The sync service: everything that connections share, and its start and stop."""
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from twisted.web.resource import IResource
+
+from realmserver.auth.gate import AppUser, Gate
+from realmserver.auth.tokens import Tokens
+from realmserver.log import get_logger
+from realmserver.net.connection import Live, SyncConnection
+from realmserver.net.upgrade import NotFound, SyncTree
+from realmserver.realms.realm import MAX_SALT
+from realmserver.realms.registry import Registry
+from realmserver.store.interface import Store, StoreError
+from realmserver.sync.bodies import EncodedBody, encode_download_body
+
+log = get_logger("sync")
+
+THREADS: Final = 8
+"""Threads for Realms: they wait for the disk most of the time, and a slow fsync in one Realm must not stop others."""
+
+CHECK_LOGINS: Final = 30
+"""Seconds between two looks at the logins behind open connections: a right that is taken away bites within a minute."""
+
+STOP_TIMEOUT: Final = 10
+"""Seconds that clients have to close their connections when the server stops."""
+
+T = TypeVar("T")
+
+
+class ReactorClock(IReactorTime, IReactorFromThreads):
+    """What the service needs of the reactor."""
+
+
+class PoolWorkers:
+    """Runs blocking work in a thread pool; the results come back on the reactor thread."""
+
+    def __init__(self, reactor: ReactorClock) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(minthreads=1, maxthreads=THREADS, name="realms")
+
+    def start(self) -> None:
+        self._pool.start()
+
+    def stop(self) -> None:
+        """Wait for what is running."""
+        self._pool.stop()
+
+    def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        """Run ``work`` in a thread, then call ``done`` or ``failed`` on the reactor thread."""
+
+        def give_up(failure: Failure) -> None:
+            error = failure.value
+            if not isinstance(error, Exception):
+                failure.raiseException()
+            failed(error)
+
+        result = deferToThreadPool(self._reactor, self._pool, work)
+        result.addCallbacks(done, give_up)
+        result.addErrback(lambda failure: log.error("a result could not be delivered", failure=failure))
+
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        """Make ``call`` on the reactor thread ``delay`` seconds from now."""
+        self._reactor.callLater(delay, call)
+
+    def report(self, realm: str, error: Exception) -> None:
+        """Tell the operator that our side failed; the traceback only where the fault is in our code."""
+        if isinstance(error, StoreError):
+            log.error("Realm {realm}: {error}", realm=realm, error=str(error))
+        else:
+            log.error("Realm {realm}: internal error", realm=realm, failure=Failure(error))  # type: ignore[no-untyped-call]
+
+
+class RealmEnvironment:
+    """Randomness, time and the log, for Realms."""
+
+    def random_salt(self) -> int:
+        return secrets.randbelow(MAX_SALT) + 1
+
+    def now(self) -> int:
+        return int(time.time())
+
+    def warn(self, realm: str, text: str) -> None:
+        log.warn("Realm {realm}: {message}", realm=realm, message=text)
+
+
+class SyncService(Service):
+    """Serves sync connections from Realms in ``store``.
+
+    ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once.
+    """
+
+    name = "sync"
+
+    def __init__(
+        self, reactor: ReactorClock, store: Store, tokens: Tokens, gate: Gate, *, max_open_files: int = 256
+    ) -> None:
+        self.reactor = reactor
+        self.tokens = tokens
+        self.is_stopping = False
+        self._gate = gate
+        self._store = store
+        self._workers = PoolWorkers(reactor)
+        self._registry: Registry[EncodedBody] = Registry(
+            store, RealmEnvironment(), self._workers, encode_download_body, max_open_files
+        )
+        self._connections: set[SyncConnection] = set()
+        self._all_closed: Deferred[None] | None = None
+        self._login_check = LoopingCall(self._check_logins)
+        self._login_check.clock = reactor
+
+    # For listeners.
+
+    def resource(self, fallback: IResource | None = None) -> IResource:
+        """The root of a site that takes sync connections; other requests go to ``fallback``."""
+        return SyncTree(self, fallback if fallback is not None else NotFound())  # type: ignore[no-untyped-call]
+
+    # For connections.
+
+    def authenticate(self, app_id: str, token: str | None, authorization: str | None) -> Deferred[AppUser]:
+        """Who opens a WebSocket; see :meth:`Gate.authenticate_upgrade`."""
+        return self._gate.authenticate_upgrade(app_id, token, authorization, time.time())
+
+    def next_connection_id(self) -> str:
+        """A short name for a connection in logs, here and at the client."""
+        return secrets.token_hex(6)
+
+    def realm(self, name: str) -> Live:
+        """The Realm of this name."""
+        return self._registry.get(name)
+
+    def opened(self, connection: SyncConnection) -> None:
+        """A connection is open."""
+        self._connections.add(connection)
+
+    def closed(self, connection: SyncConnection) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if self._all_closed is not None and not self._connections:
+            closed, self._all_closed = self._all_closed, None
+            closed.callback(None)
+
+    # Life.
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._workers.start()
+        self._login_check.start(CHECK_LOGINS, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Tell clients to come again, finish what they have uploaded, and close every Realm."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.is_stopping = True
+        if self._login_check.running:
+            self._login_check.stop()
+        if self._connections:
+            closed = self._all_closed = Deferred()
+            for connection in list(self._connections):
+                connection.shutdown()
+            timeout = self.reactor.callLater(STOP_TIMEOUT, self._drop_all)
+            await closed
+            if timeout.active():
+                timeout.cancel()
+        stopped: Deferred[None] = Deferred()
+        self._registry.stop(lambda: stopped.callback(None))
+        await stopped
+        self._workers.stop()
+        self._store.close()
+
+    def _drop_all(self) -> None:
+        for connection in list(self._connections):
+            connection.transport.abortConnection()
+
+    async def _check_logins(self) -> None:
+        """End the sessions of those who have logged out or been removed since they connected."""
+        by_login: dict[AppUser, list[SyncConnection]] = {}
+        for connection in self._connections:
+            if connection.login is not None:
+                by_login.setdefault(connection.login, []).append(connection)
+        for login, connections in by_login.items():
+            if not await self._gate.is_alive(login, time.time()):
+                for connection in connections:
+                    connection.unauthorize("the login has ended")

@@ -1,0 +1,69 @@
+"""Which sync protocol version a client must speak to read a changeset (``spec/changeset.md`` 1).
+
+A client that meets an instruction or a type it does not know stops syncing for good, so a Realm remembers the highest
+version that any of its entries needs, and older clients are turned away.
+"""
+
+from typing import Final
+
+from realmserver.changeset.instructions import (
+    COLLECTION_DICTIONARY,
+    COLLECTION_LIST,
+    COLLECTION_SET,
+    COLLECTION_SINGLE,
+    TABLE_ASYMMETRIC,
+    TYPE_DICTIONARY,
+    TYPE_LIST,
+    TYPE_NULL,
+    TYPE_SET,
+    AddColumn,
+    AddTable,
+    ArrayInsert,
+    Changeset,
+    Clear,
+    Instruction,
+    SetErase,
+    SetInsert,
+    Update,
+)
+from realmserver.realms.schema import Column, Schema
+
+OLDEST: Final = 2
+MIXED_AND_COLLECTIONS: Final = 3
+ASYMMETRIC_TABLES: Final = 6
+NESTED_COLLECTIONS: Final = 13
+
+_COLLECTION_PAYLOADS: Final = frozenset((TYPE_LIST, TYPE_DICTIONARY, TYPE_SET))
+
+
+def required_protocol(changeset: Changeset, schema: Schema) -> int:
+    """The lowest protocol version whose clients can apply ``changeset``, of which ``schema`` is the state after it."""
+    return max((_required(each, schema) for each in changeset.instructions if not each.discarded), default=OLDEST)
+
+
+def _required(instruction: Instruction, schema: Schema) -> int:
+    if isinstance(instruction, Update | ArrayInsert):
+        return NESTED_COLLECTIONS if instruction.payload.type in _COLLECTION_PAYLOADS else OLDEST
+    if isinstance(instruction, Clear):
+        return NESTED_COLLECTIONS if _makes_collection(instruction, schema) else OLDEST
+    if isinstance(instruction, AddColumn):
+        newer = instruction.type == TYPE_NULL or instruction.collection in (COLLECTION_DICTIONARY, COLLECTION_SET)
+        return MIXED_AND_COLLECTIONS if newer else OLDEST
+    if isinstance(instruction, AddTable):
+        return ASYMMETRIC_TABLES if instruction.kind == TABLE_ASYMMETRIC else OLDEST
+    return MIXED_AND_COLLECTIONS if isinstance(instruction, SetInsert | SetErase) else OLDEST
+
+
+def _makes_collection(clear: Clear, schema: Schema) -> bool:
+    """Whether ``clear`` makes a Mixed place a collection, rather than emptying a collection column."""
+    table = schema.tables.get(clear.table)
+    column: Column | None = table.columns.get(clear.field) if table is not None else None
+    left = len(clear.path)
+    while column is not None and not column.mixed:
+        if column.collection in (COLLECTION_LIST, COLLECTION_DICTIONARY):
+            left -= 1  # the index or the key
+        table = schema.target(column) if column.embedded else None
+        name = clear.path[-left] if left > 0 else None
+        column = table.columns.get(name) if table is not None and isinstance(name, str) else None
+        left -= 1
+    return column is not None and (left > 0 or column.collection == COLLECTION_SINGLE)

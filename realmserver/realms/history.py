@@ -1,0 +1,133 @@
+"""What a Realm keeps in memory of its history, so that an upload need not read all of it (``spec/merge.md`` 8.4).
+
+Two caches, both bounded and both only caches: which objects each recent server version touches, and the parsed
+reciprocal changesets of client files that have lately uploaded. Both follow what is durable; after a commit that failed
+:meth:`History.forget` empties them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from realmserver.changeset.decode import decode
+from realmserver.changeset.encode import encode, reset_offsets
+from realmserver.changeset.instructions import Changeset
+from realmserver.merge.summaries import HistoryIndex, Summary, summarize
+from realmserver.store.interface import LogEntry
+
+MAX_CACHED_INSTRUCTIONS: Final = 50_000
+"""Instructions in cached reciprocals of one Realm, some 20 MB: enough for a few dozen clients that edit at once."""
+
+SERVER_FILE_IDENT: Final = 1
+"""The server's own file ident: the tie-break of its own changes (``spec/merge.md`` 0)."""
+
+NOTHING: Final = Summary(frozenset(), False)
+
+ReadEntry = Callable[[int], LogEntry]
+
+
+class History:
+    """The memory of one Realm's log, which stands at ``version`` now. Used by one thread at a time."""
+
+    def __init__(self, version: int) -> None:
+        self.forget(version)
+
+    def forget(self, version: int) -> None:
+        """Begin anew with a Realm that stands at ``version``: after a commit that failed."""
+        self._index = HistoryIndex(version)
+        self._origins: dict[int, int] = {}
+        self._reciprocals: OrderedDict[tuple[int, int], Changeset] = OrderedDict()
+        self._cached_instructions = 0
+
+    def added(self, entry: LogEntry, summary: Summary) -> None:
+        """A new log entry; versions come without a gap. ``summary`` may tell more than the entry touches."""
+        self._index.add(entry.version, summary if entry.changeset else NOTHING)
+        self._origins[entry.version] = entry.origin
+        if len(self._origins) > 2 * (entry.version - self._index.floor):
+            self._origins = {
+                version: origin for version, origin in self._origins.items() if version > self._index.floor
+            }
+
+    def concurrent(self, run: Sequence[Summary], ident: int, base: int, current: int, read: ReadEntry) -> list[int]:
+        """The versions in (``base``, ``current``] that a run of changesets of client file ``ident`` must meet.
+
+        Left out are the client's own, the empty ones, and those that touch nothing that the run touches: neither side
+        would change (``spec/merge.md`` 8.4.2).
+        """
+        if base >= current:
+            return []
+        versions = self._index.candidates(run, base)
+        if versions is None:
+            self._load(base, current, read)
+            versions = self._index.candidates(run, base)
+        if versions is None:  # more than the index may hold: meet them all
+            entries = map(read, range(base + 1, current + 1))
+            return [entry.version for entry in entries if entry.origin != ident and entry.changeset]
+        return [version for version in versions if version <= current and self._origins[version] != ident]
+
+    def _load(self, base: int, current: int, read: ReadEntry) -> None:
+        """Fill the index again, from ``base`` on: a client came that has been away for longer than it reaches."""
+        self._index = HistoryIndex(base)
+        self._origins.clear()
+        for entry in map(read, range(base + 1, current + 1)):
+            self.added(entry, summarize(decode(entry.changeset)))
+
+    # Reciprocal histories: entry (file ident, version) is how the log's entry `version` looks to that client file.
+
+    def cached_reciprocal(self, ident: int, version: int) -> Changeset | None:
+        """The parsed reciprocal, if it is in memory."""
+        changeset = self._reciprocals.get((ident, version))
+        if changeset is not None:
+            self._reciprocals.move_to_end((ident, version))
+        return changeset
+
+    def load_reciprocal(self, ident: int, entry: LogEntry, stored: bytes | None) -> Changeset:
+        """Parse and keep the reciprocal of ``entry``. ``stored``: its transformed form, None = as in the log."""
+        changeset = decode(
+            entry.changeset if stored is None else stored,
+            timestamp=entry.timestamp,
+            origin=entry.origin or SERVER_FILE_IDENT,
+        )
+        self._reciprocals[ident, entry.version] = changeset
+        self._cached_instructions += len(changeset.instructions)
+        return changeset
+
+    def forget_reciprocals(self, ident: int, versions: Iterable[int]) -> None:
+        """Drop parsed reciprocals, because an upload that failed has changed them."""
+        for version in versions:
+            changeset = self._reciprocals.pop((ident, version), None)
+            if changeset is not None:
+                self._cached_instructions -= len(changeset.instructions)
+
+    def write_back(self, ident: int, versions: Iterable[int], base: int) -> list[tuple[int, bytes]]:
+        """The reciprocals among ``versions`` that the merge changed, encoded; those up to ``base`` are dropped.
+
+        What stays in memory is afterwards as if it had been parsed from these bytes (``spec/merge.md`` 7, C5).
+        """
+        changed: list[tuple[int, bytes]] = []
+        for version in sorted(versions):
+            changeset = self._reciprocals.get((ident, version))
+            if changeset is None:
+                continue
+            if version <= base:
+                self.forget_reciprocals(ident, (version,))
+            elif changeset.dirty:
+                data = encode(changeset)
+                changed.append((version, data))
+                self._settle(changeset, empty=not data)
+        self._shrink()
+        return changed
+
+    def _settle(self, changeset: Changeset, *, empty: bool) -> None:
+        before = len(changeset.instructions)
+        changeset.instructions = [each for each in changeset.instructions if not each.discarded]
+        self._cached_instructions += len(changeset.instructions) - before
+        if empty:
+            changeset.strings, changeset.numbers = [], {}
+        reset_offsets(changeset)
+        changeset.dirty = False
+
+    def _shrink(self) -> None:
+        while self._cached_instructions > MAX_CACHED_INSTRUCTIONS and self._reciprocals:
+            _, changeset = self._reciprocals.popitem(last=False)
+            self._cached_instructions -= len(changeset.instructions)

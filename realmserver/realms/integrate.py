@@ -1,0 +1,243 @@
+"""Integration of what clients upload (``spec/merge.md`` 8.2), one batch at a time.
+
+A batch holds the uploads of one or more client files of one Realm. Each upload is decoded once, merged with what its
+sender had not seen, applied to the Realm's shape, and becomes log entries; whatever it changes gathers in one
+:class:`~realmserver.store.interface.Commit`. An upload that is bad leaves no trace in the commit, and the others go on.
+
+Nothing here writes to a store. The caller makes the commit durable, and tells History and Shape how that ended.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from attrs import Factory, define, evolve, frozen
+
+from realmserver.changeset.decode import decode_canonical
+from realmserver.changeset.encode import encode
+from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction
+from realmserver.changeset.text import describe
+from realmserver.merge.errors import TransformError
+from realmserver.merge.summaries import Summary, summarize
+from realmserver.merge.walk import merge
+from realmserver.realms.apply import may_drop
+from realmserver.realms.features import required_protocol
+from realmserver.realms.history import History
+from realmserver.realms.requests import (
+    BadClientFileIdent,
+    BadOriginFileIdent,
+    BadServerVersion,
+    BadUpload,
+    RealmError,
+    Upload,
+    UploadCursor,
+    UploadDone,
+    UploadEntry,
+)
+from realmserver.realms.shape import Shape
+from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
+
+Dropped = Callable[[int, str], None]
+"""Told of an instruction that was left out (8.6): the client file's ident, and a text for the log."""
+
+NESTED_COLLECTIONS: int = 13
+"""The first protocol version with lists and dictionaries in Mixed; before it Clear carries no collection type."""
+
+
+@frozen
+class Incoming:
+    """One uploaded changeset on its way: its header, its value, and its canonical bytes as it came."""
+
+    entry: UploadEntry
+    changeset: Changeset
+    canonical: bytes
+    summary: Summary
+
+
+@define
+class Work:
+    """What one upload has done so far; the batch takes it over when all of it is good.
+
+    ``current`` is the server version that the whole upload is merged with, ``touched`` the versions whose reciprocals
+    it has met.
+    """
+
+    ident: int
+    current: int
+    size: int
+    tolerant: bool
+    required_protocol: int
+    merged: bool = False
+    touched: set[int] = Factory(set)
+    entries: list[LogEntry] = Factory(list)
+    summaries: list[Summary] = Factory(list)
+
+
+class Batch:
+    """Gathers the uploads of one transaction.
+
+    ``snapshot`` shows the Realm as the batch found it; ``salt`` goes into every version the batch makes; ``now`` is
+    Unix seconds; ``dropped`` hears of instructions that the known faults of the rules made impossible to apply.
+    """
+
+    def __init__(
+        self, history: History, shape: Shape, snapshot: Snapshot, *, salt: int, now: int, dropped: Dropped
+    ) -> None:
+        self._history = history
+        self._shape = shape
+        self._snapshot = snapshot
+        self._salt = salt
+        self._now = now
+        self._dropped = dropped
+        head = snapshot.head
+        self._version = head.version
+        self._size = head.size
+        self._required_protocol = head.required_protocol
+        self._tolerant = head.tolerant
+        self._entries: dict[int, LogEntry] = {}
+        self.commit = Commit()
+
+    def integrate(self, upload: Upload) -> UploadDone:
+        """Take one client file's changesets and progress into the batch.
+
+        Changesets at or below the client version already integrated are skipped: they were sent again. Raises a
+        :class:`RealmError`, and then the batch is as it was before the call.
+        """
+        client = self.commit.clients.get(upload.ident) or self._snapshot.client(upload.ident)
+        if client is None:
+            raise BadClientFileIdent(f"client file {upload.ident} was never given out")
+        fresh = [entry for entry in upload.entries if entry.client_version > client.client_version]
+        work = Work(client.ident, self._version, self._size, self._tolerant, self._required_protocol)
+        self._shape.begin()
+        try:
+            incoming = [self._decode(upload, client, entry) for entry in fresh]
+            for base, run in groupby(incoming, key=lambda item: item.entry.server_version):
+                self._integrate_run(work, base, list(run))
+        except (RealmError, BadChangeset, TransformError) as error:
+            self._shape.rollback()
+            self._history.forget_reciprocals(work.ident, work.touched)
+            if isinstance(error, RealmError):
+                raise
+            raise BadUpload(str(error)) from error
+        self._shape.commit()
+        client = advance(client, upload, self._now)
+        self._accept(work, client)
+        return UploadDone(UploadCursor(client.client_version, client.base_version))
+
+    def _decode(self, upload: Upload, client: ClientFile, entry: UploadEntry) -> Incoming:
+        if entry.origin:
+            raise BadOriginFileIdent(f"file ident {entry.origin} is not a subordinate of client file {client.ident}")
+        if not client.base_version <= entry.server_version <= self._version:
+            raise BadServerVersion(
+                f"changeset {entry.client_version} is based on server version {entry.server_version}, "
+                f"which is not between {client.base_version} and {self._version}"
+            )
+        try:
+            changeset, canonical = decode_canonical(
+                entry.changeset,
+                timestamp=entry.timestamp,
+                origin=client.ident,
+                clear_types=upload.protocol >= NESTED_COLLECTIONS,
+            )
+        except BadChangeset as error:
+            raise BadUpload(f"changeset {entry.client_version}: {error}") from error
+        return Incoming(entry, changeset, canonical, summarize(changeset))
+
+    def _integrate_run(self, work: Work, base: int, run: Sequence[Incoming]) -> None:
+        """Merge and apply the changesets of one base version (a run of 8.2)."""
+        summaries = [item.summary for item in run]
+        versions = self._history.concurrent(summaries, work.ident, base, work.current, self._read_entry)
+        if versions:
+            work.merged = True
+            local = [self._reciprocal(work, version) for version in versions]
+            merge([item.changeset for item in run], local)
+        for item in run:
+            self._apply(work, item)
+
+    def _read_entry(self, version: int) -> LogEntry:
+        return self._entries.get(version) or self._snapshot.entry(version)
+
+    def _reciprocal(self, work: Work, version: int) -> Changeset:
+        work.touched.add(version)
+        changeset = self._history.cached_reciprocal(work.ident, version)
+        if changeset is not None:
+            return changeset
+        stored = self.commit.reciprocal.get((work.ident, version))
+        if stored is None:
+            stored = self._snapshot.reciprocal(work.ident, version)
+        return self._history.load_reciprocal(work.ident, self._read_entry(version), stored)
+
+    def _apply(self, work: Work, item: Incoming) -> None:
+        """Apply a merged changeset to the shape, and make the log entry that it becomes."""
+        changeset = item.changeset
+        applier = self._shape.applier
+        for instruction in changeset.instructions:
+            if instruction.discarded:
+                continue
+            try:
+                applier.apply(instruction)
+            except BadChangeset as error:
+                if not self._is_known_fault(work, instruction):
+                    raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
+                instruction.discarded = changeset.dirty = True
+                self._dropped(work.ident, f"{describe(instruction)}: {error}")
+        data = encode(changeset) if changeset.dirty else item.canonical
+        work.size += len(data)
+        work.entries.append(
+            LogEntry(
+                version=work.current + len(work.entries) + 1,
+                salt=self._salt,
+                origin=work.ident,
+                client_version=item.entry.client_version,
+                timestamp=item.entry.timestamp,
+                changeset=data,
+                cumulative_size=work.size,
+            )
+        )
+        work.summaries.append(item.summary)
+        work.required_protocol = max(work.required_protocol, required_protocol(changeset, applier.schema))
+        if work.merged and not work.tolerant:
+            work.tolerant = any(may_drop(each, applier.schema) for each in changeset.instructions)
+
+    def _is_known_fault(self, work: Work, instruction: Instruction) -> bool:
+        """Whether a known fault of the rules (8.6) can be why ``instruction`` does not apply.
+
+        Only where a merge can have caused it: one in this upload, or an earlier one in a place of this kind. After
+        such a merge a client may hold something else there than the server, until the place is next written.
+        """
+        return (work.merged or work.tolerant) and may_drop(instruction, self._shape.applier.schema)
+
+    def _accept(self, work: Work, client: ClientFile) -> None:
+        """Take over what one good upload has done."""
+        commit = self.commit
+        commit.clients[client.ident] = client
+        commit.trim[client.ident] = client.base_version
+        for key in [key for key in commit.reciprocal if key[0] == client.ident and key[1] <= client.base_version]:
+            del commit.reciprocal[key]
+        for version, data in self._history.write_back(client.ident, work.touched, client.base_version):
+            commit.reciprocal[client.ident, version] = data
+        for entry, summary in zip(work.entries, work.summaries, strict=True):
+            self._entries[entry.version] = entry
+            self._history.added(entry, summary)
+        commit.entries.extend(work.entries)
+        self._version += len(work.entries)
+        self._size = work.size
+        if work.tolerant and not self._tolerant:
+            self._tolerant = commit.tolerant = True
+        if work.required_protocol > self._required_protocol:
+            self._required_protocol = commit.required_protocol = work.required_protocol
+
+
+def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:
+    """The client file after ``upload``: CV and RB move together and only forward, LV only grows
+    (``spec/protocol.md`` 5.3)."""
+    progress = upload.progress
+    if upload.entries and upload.entries[-1].client_version > progress.client_version:
+        last = upload.entries[-1]
+        progress = UploadCursor(last.client_version, last.server_version)
+    if progress.client_version > client.client_version:
+        client = evolve(
+            client,
+            client_version=progress.client_version,
+            base_version=max(client.base_version, progress.server_version),
+        )
+    return evolve(client, locked_version=max(client.locked_version, upload.locked_version), last_seen=now)

@@ -1,0 +1,296 @@
+"""A Realm in service: the work that waits for it, and the sessions that listen to it.
+
+Everything here runs on one thread, the reactor's, and never waits: work that may block is handed to
+:class:`~realmserver.realms.fanout.Workers` and its result comes back as a call. What keeps order:
+
+- work that writes runs alone in its Realm (the *lane*), in the order it came;
+- uploads that wait together are integrated together and share one commit (group commit);
+- a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY;
+- only what is durable is shown to anyone: answers and the news of new versions go out after the commit.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+from realmserver.realms.fanout import Body, Done, Encode, Fanout, Made, Workers
+from realmserver.realms.realm import Integration, Realm
+from realmserver.realms.requests import (
+    DownloadCursor,
+    Identified,
+    Identify,
+    ProtocolTooOld,
+    RealmError,
+    RealmUnavailable,
+    Upload,
+    UploadCursor,
+    UploadDone,
+)
+from realmserver.store.interface import ClientFile, Head
+
+PROGRESS_DELAY: Final = 1.0
+"""Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
+
+MAX_BATCH_UPLOADS: Final = 256
+"""Uploads in one commit: bounds how long the first waits for the last."""
+
+MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
+"""Bytes of changesets in one commit beyond the first upload: bounds the memory of a batch."""
+
+T = TypeVar("T")
+
+
+class Subscriber(Protocol):
+    """A session that is bound to a Realm."""
+
+    def advanced(self, version: int) -> None:
+        """The Realm has moved to ``version``."""
+
+    def superseded(self, by: "Subscriber") -> None:
+        """The session ``by`` has identified with the same client file: this one is assumed dead."""
+
+
+@frozen
+class _Call:
+    """Work for the lane that is not an upload. ``work`` runs in a thread and returns what to do with its result on
+    the reactor's; ``failed`` is called instead where our side failed."""
+
+    work: Callable[[Realm], Callable[[], None]]
+    failed: Callable[[RealmError], None]
+
+
+@frozen
+class _Waiting:
+    """An upload in the queue."""
+
+    upload: Upload
+    done: Done[UploadDone]
+
+
+class LiveRealm(Generic[Body]):
+    """The one place through which sessions reach the Realm ``name``.
+
+    ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
+    ``idle`` is called whenever the lane has run empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_realm: Callable[[], Realm],
+        workers: Workers,
+        encode: Encode[Body],
+        idle: "Callable[[LiveRealm[Body]], None]",
+    ) -> None:
+        self.name = name
+        self._open_realm = open_realm
+        self._workers = workers
+        self._idle = idle
+        self._fanout: Fanout[Body] = Fanout(workers, encode)
+        self._realm: Realm | None = None
+        self._head: Head | None = None
+        self._queue: deque[_Call | _Waiting] = deque()
+        self._progress: dict[int, _Waiting] = {}
+        self._flush_due = False
+        self._busy = False
+        self._subscribers: dict[int, Subscriber] = {}
+        self._cursors: dict[int, UploadCursor] = {}
+
+    # What the registry asks.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the Realm's store is open, being opened or being closed."""
+        return self._realm is not None or self._busy
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not (self._busy or self._queue or self._progress or self._fanout.is_reading)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody needs this object any more."""
+        return self.is_idle and self._realm is None and not self._subscribers
+
+    def close_store(self, closed: Callable[[], None]) -> None:
+        """Close the store of an idle Realm. Its sessions stay bound; it is opened again when it is needed."""
+        realm, self._realm, self._head = self._realm, None, None
+        self._fanout.forget()
+        if realm is None:
+            closed()
+            return
+        self._busy = True
+
+        def done(_: object) -> None:
+            self._busy = False
+            closed()
+            if self._queue:
+                self._next()
+
+        self._workers.run(realm.close, done, done)
+
+    # What sessions ask.
+
+    def open(self, done: Done[None]) -> None:
+        """Make sure that the Realm exists and opens."""
+        self._call(lambda realm: None, done)
+
+    def allocate(self, owner: str, done: Done[ClientFile]) -> None:
+        """Give out a new client file for user ``owner``."""
+        self._call(lambda realm: realm.allocate(owner), done)
+
+    def client_version(self, ident: int, salt: int, done: Done[int]) -> None:
+        """The last version of a client file that is here."""
+        self._call(lambda realm: realm.client_version(ident, salt), done)
+
+    def identify(
+        self, request: Identify, owner: str, protocol: int, subscriber: Subscriber, done: Done[Identified]
+    ) -> None:
+        """Check an IDENT; if it is good, ``subscriber`` hears of new versions from now on."""
+
+        def identified(answer: Identified | RealmError) -> None:
+            if isinstance(answer, Identified):
+                earlier = self._subscribers.get(request.ident)
+                self._subscribers[request.ident] = subscriber
+                self._cursors[request.ident] = answer.upload
+                if earlier is not None and earlier is not subscriber:
+                    earlier.superseded(subscriber)
+            done(answer)
+
+        self._call(lambda realm: realm.identify(request, owner, protocol), identified)
+
+    def leave(self, ident: int, subscriber: Subscriber) -> None:
+        """``subscriber`` is gone. What it has uploaded is integrated all the same."""
+        if self._subscribers.get(ident) is subscriber:
+            del self._subscribers[ident]
+            del self._cursors[ident]
+
+    def upload(self, upload: Upload, done: Done[UploadDone]) -> None:
+        """Integrate ``upload`` and make it durable; then answer."""
+        waiting = _Waiting(upload, done)
+        if upload.entries:
+            self._queue.append(waiting)
+            self._next()
+            return
+        earlier = self._progress.pop(upload.ident, None)
+        self._progress[upload.ident] = waiting
+        if earlier is not None:
+            earlier.done(UploadDone(self._cursors.get(upload.ident, UploadCursor())))
+        if not self._flush_due:
+            self._flush_due = True
+            self._workers.later(PROGRESS_DELAY, self.flush)
+
+    def flush(self) -> None:
+        """Make the waiting progress reports durable now."""
+        self._flush_due = False
+        self._queue.extend(self._progress.values())
+        self._progress.clear()
+        self._next()
+
+    def fetch(self, ident: int, cursor: DownloadCursor, protocol: int, done: Done[Made[Body]]) -> None:
+        """The next DOWNLOAD for client file ``ident``, whose session stands at ``cursor`` and speaks ``protocol``."""
+        head, realm = self._head, self._realm
+        if head is None or realm is None:
+
+            def reopened(answer: RealmError | None) -> None:
+                if isinstance(answer, RealmError):
+                    done(answer)
+                else:
+                    self.fetch(ident, cursor, protocol, done)
+
+            self.open(reopened)
+        elif protocol < head.required_protocol:
+            done(ProtocolTooOld(f"this Realm now holds data that needs sync protocol {head.required_protocol}"))
+        else:
+            self._fanout.fetch(realm, head, ident, cursor, self._cursors.get(ident, UploadCursor()), done)
+
+    # The lane.
+
+    def _call(self, work: Callable[[Realm], T], done: Done[T]) -> None:
+        def run(realm: Realm) -> Callable[[], None]:
+            try:
+                result = work(realm)
+            except RealmError as error:
+                refused = error
+                return lambda: done(refused)
+            return lambda: done(result)
+
+        self._queue.append(_Call(run, done))
+        self._next()
+
+    def _next(self) -> None:
+        """Start the work that is first in the queue, if none is running."""
+        if self._busy:
+            return
+        if not self._queue:
+            self._idle(self)
+            return
+        self._busy = True
+        first = self._queue[0]
+        if isinstance(first, _Call):
+            self._queue.popleft()
+            self._run(first.work, [first.failed])
+        else:
+            self._run_batch(self._take_batch())
+
+    def _take_batch(self) -> list[_Waiting]:
+        """The uploads at the head of the queue that may share a commit."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._queue and len(batch) < MAX_BATCH_UPLOADS:
+            waiting = self._queue[0]
+            if isinstance(waiting, _Call):
+                break
+            size += sum(len(entry.changeset) for entry in waiting.upload.entries)
+            if batch and size > MAX_BATCH_SIZE:
+                break
+            batch.append(waiting)
+            self._queue.popleft()
+        batch.extend(self._progress.values())
+        self._progress.clear()
+        return batch
+
+    def _run_batch(self, batch: list[_Waiting]) -> None:
+        def work(realm: Realm) -> Callable[[], None]:
+            result = realm.integrate([waiting.upload for waiting in batch])
+            return lambda: self._integrated(batch, result)
+
+        self._run(work, [waiting.done for waiting in batch])
+
+    def _integrated(self, batch: list[_Waiting], result: Integration) -> None:
+        self._fanout.appended(result.entries)
+        for waiting, answer in zip(batch, result.answers, strict=True):
+            if isinstance(answer, UploadDone) and waiting.upload.ident in self._cursors:
+                self._cursors[waiting.upload.ident] = answer.upload
+        for waiting, answer in zip(batch, result.answers, strict=True):
+            waiting.done(answer)
+        if result.entries:
+            for subscriber in list(self._subscribers.values()):
+                subscriber.advanced(result.head.version)
+
+    def _run(self, work: Callable[[Realm], Callable[[], None]], failed: Sequence[Callable[[RealmError], None]]) -> None:
+        """Run ``work`` in a thread, alone in this Realm; open the Realm first if need be."""
+        open_now = self._realm
+
+        def job() -> tuple[Realm, Head, Callable[[], None]]:
+            realm = open_now if open_now is not None else self._open_realm()
+            then = work(realm)
+            return realm, realm.head, then
+
+        def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:
+            self._realm, self._head, then = result
+            self._busy = False
+            then()
+            self._next()
+
+        def give_up(error: Exception) -> None:
+            self._busy = False
+            self._workers.report(self.name, error)
+            for each in failed:
+                each(RealmUnavailable("the Realm's storage failed, see the server's log"))
+            self._next()
+
+        self._workers.run(job, done, give_up)

@@ -1,0 +1,258 @@
+"""One open Realm: what may be asked of it, against its store.
+
+All methods may block on a disk. Those that write (:meth:`Realm.allocate`, :meth:`Realm.integrate`) and
+:meth:`Realm.identify` are called by one thread at a time; :meth:`Realm.download` reads a snapshot and may run beside
+them. ``realms.live`` keeps that order.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from realmserver.realms.history import SERVER_FILE_IDENT, History
+from realmserver.realms.integrate import Batch
+from realmserver.realms.requests import (
+    BadClientFileIdent,
+    BadClientVersion,
+    BadServerVersion,
+    ClientFileExpired,
+    DivergingHistories,
+    Download,
+    DownloadCursor,
+    DownloadEntry,
+    Identified,
+    Identify,
+    ProtocolTooOld,
+    RealmError,
+    SaltedVersion,
+    Upload,
+    UploadCursor,
+    UploadDone,
+    UserMismatch,
+)
+from realmserver.realms.shape import Shape
+from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot, StoreError
+
+DOWNLOAD_SIZE: Final = 4 * 1024 * 1024
+"""Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows."""
+
+MAX_SALT: Final = (1 << 63) - 1
+
+
+class Environment(Protocol):
+    """What a Realm needs from outside: randomness, time, and a log."""
+
+    def random_salt(self) -> int:
+        """Uniform in 1 .. MAX_SALT."""
+
+    def now(self) -> int:
+        """Unix seconds."""
+
+    def warn(self, realm: str, text: str) -> None:
+        """Tell the operator."""
+
+
+@frozen
+class Integration:
+    """How a batch of uploads ended: an answer for each, in their order; the entries made; the head after them."""
+
+    answers: tuple[UploadDone | RealmError, ...]
+    entries: tuple[LogEntry, ...]
+    head: Head
+
+
+class Realm:
+    """A Realm that is open in ``store``."""
+
+    def __init__(self, store: RealmStore, environment: Environment) -> None:
+        self._store = store
+        self._environment = environment
+        self._salt = environment.random_salt()
+        self._head = store.head()
+        self._history = History(self._head.version)
+        self._snapshot: Snapshot | None = None
+        with store.snapshot() as snapshot:
+            self._shape = Shape(self._read_shape, snapshot.schema())
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def head(self) -> Head:
+        """Where the Realm stood after the last commit made here."""
+        return self._head
+
+    def close(self) -> None:
+        self._store.close()
+
+    def allocate(self, owner: str) -> ClientFile:
+        """A new client file of user ``owner``, durable when this returns (``spec/protocol.md`` 5.2)."""
+        client = ClientFile(
+            ident=self._head.last_ident + 1,
+            salt=self._environment.random_salt(),
+            owner=owner,
+            last_seen=self._environment.now(),
+        )
+        self._append(Commit(clients={client.ident: client}, last_ident=client.ident))
+        return client
+
+    def identify(self, request: Identify, owner: str, protocol: int) -> Identified:
+        """Check the IDENT of a client file of user ``owner`` (``spec/protocol.md`` 3.4; the order counts).
+
+        Raises a :class:`RealmError`.
+        """
+        head = self._head
+        with self._store.snapshot() as snapshot:
+            client = self._check_client_file(request, snapshot)
+            cursor = request.download
+            if cursor.server_version < client.base_version:
+                raise BadServerVersion(
+                    f"the client stands at server version {cursor.server_version}, before {client.base_version}"
+                )
+            if client.last_seen == 0:
+                raise ClientFileExpired(f"client file {client.ident} has expired")
+            if cursor.server_version > head.version:
+                raise BadServerVersion(
+                    f"the client stands at server version {cursor.server_version}, after {head.version}"
+                )
+            if cursor.client_version > client.client_version:
+                raise BadClientVersion(
+                    f"the client's version {cursor.client_version} is not here, only up to {client.client_version}"
+                )
+            if request.latest.version < cursor.server_version:
+                raise BadServerVersion(
+                    f"the client stands at server version {cursor.server_version}, "
+                    f"but has heard of none after {request.latest.version}"
+                )
+            if request.latest.salt != self._salt_of(request.latest.version, snapshot):
+                raise DivergingHistories(f"server version {request.latest.version} has another salt here")
+        if client.owner != owner:
+            raise UserMismatch(f"client file {client.ident} belongs to another user")
+        if protocol < head.required_protocol:
+            raise ProtocolTooOld(
+                f"this Realm holds data that needs sync protocol {head.required_protocol}, the client speaks {protocol}"
+            )
+        upload = UploadCursor(client.client_version, client.base_version)
+        return Identified(upload, client.locked_version, head.version)
+
+    def _check_client_file(self, request: Identify, snapshot: Snapshot) -> ClientFile:
+        if request.latest.version > self._head.version:
+            raise BadServerVersion(
+                f"the client has heard of server version {request.latest.version}, here {self._head.version} is the last"
+            )
+        client = snapshot.client(request.ident)
+        if client is None and request.ident != SERVER_FILE_IDENT:
+            raise BadClientFileIdent(f"client file {request.ident} was never given out")
+        if client is None or client.salt != request.salt:
+            raise DivergingHistories(f"client file {request.ident} has another salt here")
+        return client
+
+    def _salt_of(self, version: int, snapshot: Snapshot) -> int:
+        head = snapshot.head
+        if version == 0:
+            return 0
+        if version == head.version:
+            return head.salt
+        return head.base_salt if version == head.base_version else snapshot.entry(version).salt
+
+    def client_version(self, ident: int, salt: int) -> int:
+        """The last client version of a file that is here; 0 for a file that is not (``spec/protocol.md`` 3.10)."""
+        with self._store.snapshot() as snapshot:
+            client = snapshot.client(ident)
+        return client.client_version if client is not None and client.salt == salt else 0
+
+    def integrate(self, uploads: Sequence[Upload]) -> Integration:
+        """Integrate ``uploads`` in one durable transaction. A bad upload is answered with its error and leaves no
+        trace; so does every later one of the same client file in the batch. Raises :class:`StoreError` if nothing
+        could be made durable, and then all is as before."""
+        try:
+            with self._store.snapshot() as self._snapshot:
+                batch = Batch(
+                    self._history,
+                    self._shape,
+                    self._snapshot,
+                    salt=self._salt,
+                    now=self._environment.now(),
+                    dropped=self._dropped,
+                )
+                answers = tuple(_integrate_each(batch, uploads))
+            self._snapshot = None
+            commit = batch.commit
+            if commit.clients:
+                commit.schema, commit.shape, commit.shape_prefixes = self._shape.changes()
+                self._append(commit)
+                self._shape.settle()
+        except StoreError:
+            self._start_again()
+            raise
+        return Integration(answers, tuple(commit.entries), self._head)
+
+    def _append(self, commit: Commit) -> None:
+        self._head = self._store.append(self._head.version, self._head.epoch, commit)
+
+    def _start_again(self) -> None:
+        """Forget what a commit that failed would have made true."""
+        self._snapshot = None
+        self._head = self._store.head()
+        self._history.forget(self._head.version)
+        self._shape.discard()
+
+    def _read_shape(self, key: bytes) -> bytes | None:
+        if self._snapshot is None:
+            with self._store.snapshot() as snapshot:
+                return snapshot.shape(key)
+        return self._snapshot.shape(key)
+
+    def _dropped(self, ident: int, text: str) -> None:
+        self._environment.warn(
+            self.name, f"left out an instruction of client file {ident} that no client can apply: {text}"
+        )
+
+    def download(self, ident: int, cursor: DownloadCursor, head: Head) -> Download:
+        """What to send next to client file ``ident``, whose session stands at ``cursor``: nothing after ``head``."""
+        with self._store.snapshot() as snapshot:
+            return select_download(snapshot.entries(cursor.server_version + 1, head.version), ident, cursor, head)
+
+
+def select_download(log: Iterable[LogEntry], ident: int, cursor: DownloadCursor, head: Head) -> Download:
+    """The entries of one DOWNLOAD for client file ``ident`` (``spec/protocol.md`` 3.6).
+
+    ``log``: the entries after ``cursor`` up to ``head``, in order. The file's own and empty entries are passed over.
+    ``Download.upload`` is left for the caller to fill in; it must be the file's (CV, RB) as of ``head``, so that it
+    acknowledges at least the versions that the entries name.
+    """
+    entries: list[DownloadEntry] = []
+    size, left = 0, 0
+    reached, client_version = cursor.server_version, cursor.client_version
+    for entry in log:
+        if entry.origin == ident:
+            client_version = entry.client_version
+        elif entry.changeset:
+            origin = entry.origin or SERVER_FILE_IDENT
+            entries.append(DownloadEntry(entry.version, client_version, entry.timestamp, origin, entry.changeset))
+            size += len(entry.changeset)
+        reached, left = entry.version, head.size - entry.cumulative_size
+        if size > DOWNLOAD_SIZE:
+            break
+    return Download(
+        cursor=DownloadCursor(reached, client_version),
+        latest=SaltedVersion(head.version, head.salt),
+        upload=UploadCursor(),
+        downloadable_bytes=left,
+        entries=tuple(entries),
+    )
+
+
+def _integrate_each(batch: Batch, uploads: Sequence[Upload]) -> Iterator[UploadDone | RealmError]:
+    failed: dict[int, RealmError] = {}
+    for upload in uploads:
+        error = failed.get(upload.ident)
+        if error is None:
+            try:
+                yield batch.integrate(upload)
+                continue
+            except RealmError as refused:
+                error = failed[upload.ident] = refused
+        yield error

@@ -1,0 +1,77 @@
+"""All Realms in service: one :class:`~realmserver.realms.live.LiveRealm` for each that someone uses.
+
+Bounds the number of open stores (``performance.max_open_files``): beyond it the least recently used one that is idle is
+closed, while its sessions stay bound. Runs on the reactor's thread.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic
+
+from realmserver.realms.fanout import Body, Encode, Workers
+from realmserver.realms.live import LiveRealm
+from realmserver.realms.realm import Environment, Realm
+from realmserver.store.interface import Store
+
+
+class Registry(Generic[Body]):
+    """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once."""
+
+    def __init__(
+        self, store: Store, environment: Environment, workers: Workers, encode: Encode[Body], max_open: int
+    ) -> None:
+        self._store = store
+        self._environment = environment
+        self._workers = workers
+        self._encode = encode
+        self._max_open = max_open
+        self._realms: dict[str, LiveRealm[Body]] = {}
+        self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
+        self._stopped: Callable[[], None] | None = None
+
+    def get(self, name: str) -> LiveRealm[Body]:
+        """The Realm ``name``; it is created at its first use."""
+        live = self._realms.get(name)
+        if live is None:
+            live = LiveRealm(name, lambda: self._open_realm(name), self._workers, self._encode, self._idle)
+            self._realms[name] = live
+        return live
+
+    def _open_realm(self, name: str) -> Realm:
+        return Realm(self._store.open(name, create=True), self._environment)
+
+    def _idle(self, live: LiveRealm[Body]) -> None:
+        """``live`` has done its work for now."""
+        if live.is_open:
+            self._open[live.name] = live
+            self._open.move_to_end(live.name)
+        if self._stopped is not None:
+            self._close(live)
+            return
+        if len(self._open) > self._max_open:
+            idle = next((each for each in self._open.values() if each.is_idle), None)
+            if idle is not None:
+                self._close(idle)
+
+    def _close(self, live: LiveRealm[Body]) -> None:
+        def closed() -> None:
+            if live.is_abandoned:
+                self._realms.pop(live.name, None)
+            self._check_stopped()
+
+        self._open.pop(live.name, None)
+        live.close_store(closed)
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """Make what waits durable, close every store as it becomes idle, then call ``stopped``."""
+        self._stopped = stopped
+        for live in list(self._realms.values()):
+            live.flush()
+            if live.is_idle and live.is_open:
+                self._close(live)
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if self._stopped is not None and all(live.is_idle and not live.is_open for live in self._realms.values()):
+            stopped, self._stopped = self._stopped, lambda: None
+            stopped()
