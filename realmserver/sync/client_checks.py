@@ -36,8 +36,8 @@ def check_download(
 ) -> None:
     """Check a DOWNLOAD against what was known before it (K7 to K18, K20, K31, K38).
 
-    ``ident`` is the receiver's; ``cursor``, ``latest`` and ``upload`` are those of the last DOWNLOAD; ``newest_version``
-    is the newest client version the server can know of; ``compensations`` are the server versions of the compensating
+    ``ident`` is the receiver's; ``cursor``, ``latest`` and ``upload`` are those of the last DOWNLOAD. The server can
+    know of client versions up to ``newest_version``. ``compensations`` are the server versions of the compensating
     writes that were announced.
     """
     _demand(download.latest.version >= latest.version, "K7", "the latest server version decreases")
