@@ -265,6 +265,7 @@ class Reader:
                 raise self.bad(f"string too long: {size} bytes, at most {MAX_STRING} are allowed")
         stop = pos + size
         if stop > len(data):
+            self.pos = pos
             raise self.too_short(size)
         self.pos = stop
         self.buffered += size
