@@ -59,10 +59,10 @@ from realmserver.changeset.reader import LONG_BYTES, Reader
 
 MAX_INSTRUCTIONS: Final = 4_000_000
 """In one changeset. Real instructions take about 12 bytes, so this is three times what the 16 MiB of a client's upload
-hold; each takes about 300 bytes of memory, so it bounds one changeset to about a gigabyte."""
+hold; each takes about 350 bytes of memory, so it bounds one changeset to about 1.5 GB."""
 
 MAX_INTERNED_STRINGS: Final = 2_000_000
-"""In one changeset. String primary keys are interned, so imports need many; about 150 bytes of memory each."""
+"""In one changeset. String primary keys are interned, so imports need many; each takes about 120 bytes of memory."""
 
 MAX_CLASS_NAME: Final = 57
 """Bytes of a class name: clients cut longer ones silently, so that two could become one (section 8)."""
