@@ -6,8 +6,8 @@ result everywhere else.
 
 from collections.abc import Sequence
 
-from realmserver.changeset.instructions import Changeset, Instruction, PathInstruction
-from realmserver.merge.places import level, same_field
+from realmserver.changeset.instructions import Changeset, Instruction, ObjectInstruction, PathInstruction
+from realmserver.merge.places import level
 from realmserver.merge.rules import NESTED, REGULAR
 
 
@@ -49,8 +49,16 @@ def _walk(
 
 def merge_pair(local: Instruction, incoming: Instruction, local_side: Changeset, incoming_side: Changeset) -> None:
     """One step of the merge: the nested rule if one acts deeper than the other, then the regular one."""
-    if isinstance(local, PathInstruction) and isinstance(incoming, PathInstruction) and not same_field(local, incoming):
-        return
+    if isinstance(local, ObjectInstruction) and isinstance(incoming, ObjectInstruction):
+        # No rule is about two objects, and none about two properties. The rules on paths rely on this.
+        if local.key != incoming.key or local.table != incoming.table:
+            return
+        if (
+            isinstance(local, PathInstruction)
+            and isinstance(incoming, PathInstruction)
+            and local.field != incoming.field
+        ):
+            return
     local_level = level(local)
     incoming_level = level(incoming)
     if incoming_level < local_level:

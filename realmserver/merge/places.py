@@ -1,7 +1,7 @@
 """Where an instruction acts, and how two places lie to each other (``spec/merge.md`` 1).
 
-All comparisons are by content. The functions on paths take the ``path`` of two instructions on one property of one
-object; the caller has asked :func:`same_field` first.
+All comparisons are by content. The functions on two paths are for instructions on one property of one object: whoever
+brings them together has looked at that.
 """
 
 from realmserver.changeset.instructions import (
@@ -26,10 +26,6 @@ def level(instruction: Instruction) -> int:
 
 def same_object(left: ObjectInstruction, right: ObjectInstruction) -> bool:
     return left.key == right.key and left.table == right.table
-
-
-def same_field(left: PathInstruction, right: PathInstruction) -> bool:
-    return left.field == right.field and left.key == right.key and left.table == right.table
 
 
 def same_container(left: list[PathElement], right: list[PathElement]) -> bool:

@@ -3,7 +3,7 @@
 A rule is called with its two operands and the changesets they stand in, and edits them in place. In NESTED the first
 operand is the outer one, of strictly lower level; in REGULAR it is L, the one with the higher opcode, and the local one
 where both are of one kind. The rules between two path instructions (opcodes 4, 5, 8 to 13) take for granted that both
-are on one property of one object (:func:`realmserver.merge.places.same_field`); all others look for themselves.
+are on one property of one object; all others look for themselves.
 
 The codes S1, U1, L5 … are those of the specification.
 """

@@ -148,13 +148,11 @@ class HistoryIndex:
     def _drop_oldest(self) -> None:
         """Drop versions until a quarter of the room is free, so that dropping is rare and costs little on average."""
         dropped: set[Reference] = set()
-        for version in list(self._summaries):
-            if self._held <= self._max_references * 3 // 4 and len(self._summaries) <= self._max_versions * 3 // 4:
-                break
-            summary = self._summaries.pop(version)
+        while self._held > self._max_references * 3 // 4 or len(self._summaries) > self._max_versions * 3 // 4:
+            self.floor += 1
+            summary = self._summaries.pop(self.floor)
             self._held -= len(summary.references)
             dropped.update(summary.references)
-            self.floor = version
         for reference in dropped:
             versions = self._by_reference[reference]
             del versions[: bisect_right(versions, self.floor)]
