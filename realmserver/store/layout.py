@@ -55,19 +55,27 @@ def realm_directory(root: Path, name: str) -> Path:
     return root.joinpath(USER_DATA, *parts)
 
 
-def realm_name(root: Path, directory: Path) -> str:
-    """The name of the Realm in ``directory``; the inverse of :func:`realm_directory`."""
+def realm_name(root: Path, directory: Path) -> str | None:
+    """The name of the Realm whose place is ``directory``, the inverse of :func:`realm_directory`; None if it is no
+    Realm's place."""
     path = directory.relative_to(root / USER_DATA).as_posix().removesuffix(REALM_SUFFIX)
-    return "/" + path.replace(f"{_MARK}/{_MARK}", "")
+    name = "/" + path.replace(f"{_MARK}/{_MARK}", "")
+    try:
+        return name if realm_directory(root, name) == directory else None
+    except ValueError:
+        return None
 
 
-def realm_directories(root: Path) -> Iterator[Path]:
-    """All directories of Realms below ``root``, in no order; one may be gone by the time it is looked at."""
+def realms_below(root: Path) -> Iterator[tuple[str, Path]]:
+    """The names and directories of all Realms below ``root``, in no order. Only the directories' names are looked at:
+    what is in them may be anything."""
     for parent, directories, _ in os.walk(root / USER_DATA):
         realms = [directory for directory in directories if directory.endswith(REALM_SUFFIX)]
         directories[:] = [directory for directory in directories if not directory.endswith(REALM_SUFFIX)]
         for realm in realms:
-            yield Path(parent, realm)
+            name = realm_name(root, Path(parent, realm))
+            if name is not None:
+                yield name, Path(parent, realm)
 
 
 def sync_directory(directory: Path) -> None:
@@ -131,5 +139,7 @@ class DirectoryLock:
                 raise store_error("the lock of the data directory", error) from error
 
     def release(self) -> None:
-        """Let another server in."""
-        os.close(self._descriptor)
+        """Let another server in; doing so twice is allowed."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

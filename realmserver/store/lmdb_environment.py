@@ -5,13 +5,16 @@ shows one state whatever is written meanwhile; no error of LMDB and no damaged f
 :class:`~realmserver.store.interface.StoreError`. It knows nothing of Realms: names are "what" in error texts, keys and
 values are bytes. Implements ``design.md`` 4 (the map grows in steps, a full disk is an error and nothing more).
 
-Two traps of LMDB shape this module. The map may not be resized while this process has transactions open, so views of
+Three traps of LMDB shape this module. The map may not be resized while this process has transactions open, so views of
 the newest state are set aside and begun anew on the larger map, which shows them the same state, and views of older
 states are waited for. And a data file shorter than its pages kills the process that reads it (SIGBUS): so the file is
 kept as long as the map, as a sparse file, and one that is shorter than its own page count is refused.
+The same death awaits who writes to its lock file, which is mapped too, where a full disk has no room for it: so that
+file is given its room before LMDB opens it.
 """
 
 import os
+import resource
 import struct
 import tempfile
 import threading
@@ -34,13 +37,17 @@ MAX_MAP_STEP: Final = 1 << 30
 MAX_MAP_SIZE: Final = 1 << 40
 """A Realm that wants more than a tebibyte is out of control."""
 
-MAX_READERS: Final = 1024
-"""Views open at a time, in all processes; LMDB's own 126 is fewer than a busy server's threads and tools may hold."""
+MAX_READERS: Final = 252
+"""Views open at a time, in all processes: twice LMDB's own number, for the threads of a busy server and for tools."""
+
+LOCK_FILE_SIZE: Final = (MAX_READERS + 4) * 64
+"""Bytes of LMDB's lock file: 64 for each reader, and its head. LMDB takes as many readers as the file has room for."""
 
 PATIENCE: Final = 30.0
 """Seconds that a growing map waits for views of older states: readers are short, so who holds one longer hangs."""
 
 DATA_FILE: Final = "data.mdb"
+LOCK_FILE: Final = "lock.mdb"
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _PROBE_SLACK: Final = 64 * 1024  # LMDB writes the branches of its trees besides what a commit puts
@@ -131,7 +138,7 @@ class View:
             try:
                 return self._reading.get(table, key)
             except lmdb.Error as error:
-                raise StoreError(f"{self._what}: {error}") from error
+                raise _read_error(self._what, error) from error
 
     def items(self, table: str, prefix: bytes = b"", limit: int | None = None) -> list[tuple[bytes, bytes]]:
         """As :meth:`Reading.items`. Raises StoreError."""
@@ -141,7 +148,7 @@ class View:
             try:
                 return self._reading.items(table, prefix, limit)
             except lmdb.Error as error:
-                raise StoreError(f"{self._what}: {error}") from error
+                raise _read_error(self._what, error) from error
 
     def _closed(self) -> StoreError:
         return StoreError(f"{self._what}: this view is closed, or was lost when the file was opened again")
@@ -218,6 +225,7 @@ class Environment:
         Raises :class:`StoreFull` or :class:`StoreError`; the directory is then to be thrown away.
         """
         try:
+            _reserve_lock_file(directory / LOCK_FILE)
             env = lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables))
             try:
                 with env.begin(write=True) as txn:
@@ -231,9 +239,9 @@ class Environment:
             raise store_error(what, error) from error
 
     @property
-    def map_size(self) -> int:
-        """Bytes of the map."""
-        return self._map_size
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self._directory
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -290,6 +298,7 @@ class Environment:
             self._map_size = max(self._map_size, _whole_pages(length))
             if length < self._map_size:
                 _extend(data, self._map_size)
+            _reserve_lock_file(self._directory / LOCK_FILE)
         except OSError as error:
             raise store_error(f"{self._what}: {data}", error) from error
         try:
@@ -303,15 +312,9 @@ class Environment:
             )
             self._env.reader_check()  # views of a process that was killed would keep old pages for ever
             self._tables = {table: self._env.open_db(table.encode(), create=False) for table in self._table_names}
-        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
-            self._drop_env()
-            raise UnknownFormat(f"{self._what}: {data} is damaged or not an LMDB file: {error}") from error
-        except (lmdb.NotFoundError, lmdb.IncompatibleError) as error:
-            self._drop_env()
-            raise UnknownFormat(f"{self._what}: {data} lacks a table that it must have: {error}") from error
         except lmdb.Error as error:
             self._drop_env()
-            raise StoreError(f"{self._what}: {data} cannot be opened: {error}") from error
+            raise _read_error(f"{self._what}: {data} cannot be opened", error) from error
 
     def _revive(self) -> None:
         """Open the environment again after an error: LMDB may refuse all further work of the old one. A view of an
@@ -338,7 +341,7 @@ class Environment:
         try:
             return Reading(self._open_env().begin(), self._tables)
         except lmdb.Error as error:
-            raise StoreError(f"{self._what}: {error}") from error
+            raise _read_error(self._what, error) from error
 
     # Growing.
 
@@ -417,6 +420,26 @@ def _extend(path: Path, length: int) -> None:
         os.fsync(file.fileno())
 
 
+def _reserve_lock_file(path: Path) -> None:
+    """Give LMDB's lock file its room on the disk; zeros are a lock file that nobody has used. Raises OSError.
+
+    May be called only while this process has the environment closed: closing any descriptor of a file gives up the
+    locks that the process has on it.
+    """
+    with open(path, "ab", opener=lambda name, flags: os.open(name, flags, FILE_MODE)) as file:
+        missing = LOCK_FILE_SIZE - os.fstat(file.fileno()).st_size
+        if missing > 0:
+            file.write(bytes(missing))
+
+
+def _read_error(what: str, error: "lmdb.Error") -> StoreError:
+    if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return UnknownFormat(f"{what}: the file is damaged: {error}")
+    if isinstance(error, lmdb.VersionMismatchError | lmdb.NotFoundError | lmdb.IncompatibleError):
+        return UnknownFormat(f"{what}: the file was not written by this server: {error}")
+    return StoreError(f"{what}: {error}")
+
+
 def _write_error(what: str, error: "lmdb.Error", directory: Path, size: int) -> StoreError:
     """LMDB says "Input/output error" for a disk that fills up in the middle of a page: ask the disk itself."""
     if isinstance(error, lmdb.DiskError) or _no_room(directory, size + _PROBE_SLACK):
@@ -425,8 +448,11 @@ def _write_error(what: str, error: "lmdb.Error", directory: Path, size: int) -> 
 
 
 def _no_room(directory: Path, size: int) -> bool:
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     block = bytes(64 * 1024)
     try:
+        if limit != resource.RLIM_INFINITY and limit < (directory / DATA_FILE).stat().st_size + size:
+            return True
         with tempfile.TemporaryFile(dir=directory) as file:
             for _ in range(-(-size // len(block))):
                 file.write(block)

@@ -30,9 +30,8 @@ from realmserver.store.layout import (
     USER_DATA,
     DirectoryLock,
     make_directories,
-    realm_directories,
     realm_directory,
-    realm_name,
+    realms_below,
     store_error,
     sync_directory,
 )
@@ -113,7 +112,7 @@ class LmdbRealmStore:
         self._environment = environment
         self._when_closed = closed
         with environment.view() as view:
-            self._realm_id = _read_identity(name, view)
+            self._realm_id = _read_identity(name, environment.directory, view)
             self._head: Head | None = _read_head(name, self._realm_id, view)
 
     @property
@@ -212,11 +211,7 @@ class LmdbStore:
         return (realm_directory(self._root, name) / DATA_FILE).is_file()
 
     def names(self) -> Sequence[str]:
-        return sorted(
-            realm_name(self._root, directory)
-            for directory in realm_directories(self._root)
-            if (directory / DATA_FILE).is_file()
-        )
+        return sorted(name for name, directory in realms_below(self._root) if (directory / DATA_FILE).is_file())
 
     def close(self) -> None:
         with self._mutex:
@@ -293,15 +288,16 @@ def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) ->
             txn.put(table, key, value)
 
 
-def _read_identity(name: str, view: View) -> bytes:
-    """The Realm id, if the Realm is ``name`` and of this format: a file system may take "/A" for "/a"."""
+def _read_identity(name: str, directory: Path, view: View) -> bytes:
+    """The Realm id, if the Realm in ``directory`` is ``name`` and of this format: a file system may take "/A" for
+    "/a", and people move files."""
     data = view.get(META, IDENTITY_KEY)
     try:
         realm_id, found = records.unpack_identity(data or b"")
     except records.BadRecord as error:
-        raise UnknownFormat(f"{name}: {error}") from error
+        raise UnknownFormat(f"{name}: {directory}: {error}") from error
     if found != name:
-        raise UnknownFormat(f"{name}: its directory holds another Realm, {found}")
+        raise UnknownFormat(f"{name}: {directory} holds another Realm, {found}")
     return realm_id
 
 

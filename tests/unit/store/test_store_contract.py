@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -239,9 +240,11 @@ def test_two_writers_at_the_same_version_cannot_both_win(realm: RealmStore) -> N
 @pytest.mark.parametrize("field", ["salt", "origin", "client_version", "timestamp", "cumulative_size"])
 @pytest.mark.parametrize("number", [-1, 2**64])
 def test_numbers_beyond_64_bits_are_refused(realm: RealmStore, field: str, number: int) -> None:
+    changes: dict[str, Any] = {field: number}
     with pytest.raises(ValueError, match="64 bits"):
-        realm.append(0, 0, Commit([evolve(entry(1), **{field: number})]))
-    realm.append(0, 0, Commit([evolve(entry(1), **{field: 2**64 - 1})]))
+        realm.append(0, 0, Commit([evolve(entry(1), **changes)]))
+    changes[field] = 2**64 - 1
+    realm.append(0, 0, Commit([evolve(entry(1), **changes)]))
     with realm.snapshot() as snapshot:
         assert getattr(snapshot.entry(1), field) == 2**64 - 1
 
