@@ -1,0 +1,138 @@
+"""The server as a real process, for tests: started as start-object-server starts it, on free ports of 127.0.0.1."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+TWISTD: Final = Path(sys.executable).parent / "twistd"
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+
+LAST_LINE: Final = "Ctrl-C stops the server."
+"""Ends the announcement: the ports are open then."""
+
+PATIENCE: Final = 60.0
+"""Seconds for a start or a stop on a busy machine; nothing waits this long where all is well."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class ServerProcess:
+    """A server with its data below ``directory``. Its ports stay the same for every start.
+
+    ``url`` is the base URL for SDKs; ``root`` the data directory; ``output`` the file with all that it printed, log
+    included, over all starts. ``settings`` are further lines of its configuration file.
+    """
+
+    def __init__(self, directory: Path, settings: str = "") -> None:
+        self.root = directory / "data"
+        self.output = directory / "output.txt"
+        self.configuration = directory / "configuration.yml"
+        self.port, self.sync_port, self.http_port = free_ports(3)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = settings
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *options: str) -> None:
+        """Start it and wait until it listens; AssertionError with its output if it ends instead."""
+        listening = self._launch(options)
+        assert listening.wait(PATIENCE), f"the server does not say that it runs:\n{self.text()}"
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"the server ended with {self._process.returncode}:\n{self.text()}")
+
+    def run(self, *options: str) -> int:
+        """Start it where it is expected to end by itself, and return its exit code."""
+        self._launch(options)
+        return self.wait()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it by a signal and return its exit code."""
+        os.kill(self.pid, number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def restart(self) -> None:
+        """Stop it in order and start it again."""
+        assert self.stop() == 0
+        self.start()
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        assert self._process is not None
+        assert self._reader is not None
+        process, self._process = self._process, None
+        try:
+            return process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        finally:
+            self._reader.join(PATIENCE)
+
+    def close(self) -> None:
+        """End it if it still runs; for fixtures."""
+        if self._process is not None:
+            self.kill()
+
+    def text(self) -> str:
+        """All output so far."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    def _launch(self, options: tuple[str, ...]) -> threading.Event:
+        assert self._process is None, "it runs already"
+        self.configuration.write_text(
+            f"proxy: {{http: {{listen_port: {self.port}}}}}\n"
+            f"network: {{sync: {{listen_port: {self.sync_port}}}, http: {{listen_port: {self.http_port}}}}}\n"
+            f"{self.settings}"
+        )
+        command = [str(TWISTD), "--nodaemon", "--pidfile=", "realm-object-server"]
+        process = subprocess.Popen(
+            [*command, "--default-root", self.root, "--configuration", self.configuration, *options],
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        listening = threading.Event()
+
+        def read() -> None:
+            assert process.stdout is not None
+            with self.output.open("ab", buffering=0) as file, process.stdout:
+                for line in process.stdout:
+                    file.write(line)
+                    if line.strip() == LAST_LINE.encode():
+                        listening.set()
+            process.wait()
+            listening.set()  # it has ended: nothing more to wait for
+
+        self._process = process
+        self._reader = threading.Thread(target=read, daemon=True)
+        self._reader.start()
+        return listening
