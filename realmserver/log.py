@@ -39,6 +39,9 @@ _FOREIGN: Final = {
 }
 """Libraries tell at ``info`` what only their developers want to know; an operator reads it at ``debug``."""
 
+_OWN: Final = {**_FOREIGN, LogLevel.debug: DEBUG, LogLevel.info: INFO}
+"""Our own modules may use Twisted's logger, too."""
+
 _STANDARD: Final = (
     (logging.CRITICAL, FATAL),
     (logging.ERROR, ERROR),
@@ -147,9 +150,11 @@ def severity_of(event: LogEvent) -> int:
     severity = event.get(_SEVERITY)
     if isinstance(severity, int):
         return severity
-    if event.get("log_namespace") == "stdout":  # a print() somewhere: meant to be read
+    component = str(event.get("log_namespace", ""))
+    if component == "stdout":  # a print() somewhere: meant to be read
         return INFO
-    return _FOREIGN.get(event.get("log_level", LogLevel.info), INFO)
+    levels = _OWN if component.startswith(OURS) else _FOREIGN
+    return levels.get(event.get("log_level", LogLevel.info), INFO)
 
 
 def format_line(event: LogEvent) -> str:

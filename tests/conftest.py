@@ -12,4 +12,4 @@ def server_process(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server of its own for one test, not yet started; it is killed at the end if it still runs."""
     process = ServerProcess(tmp_path)
     yield process
-    process.close()
+    process.kill()

@@ -74,9 +74,10 @@ class ServerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """End it as a crash would."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.wait()
+        """End it as a crash would; nothing happens if it does not run."""
+        if self._process is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
 
     def restart(self) -> None:
         """Stop it in order and start it again."""
@@ -95,11 +96,6 @@ class ServerProcess:
             raise
         finally:
             self._reader.join(PATIENCE)
-
-    def close(self) -> None:
-        """End it if it still runs; for fixtures."""
-        if self._process is not None:
-            self.kill()
 
     def text(self) -> str:
         """All output so far."""

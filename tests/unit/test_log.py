@@ -104,6 +104,12 @@ def test_what_libraries_say_is_for_their_developers_unless_it_warns(out: io.Stri
     assert messages(out)[-1] == "debug: twisted.web: starting"
 
 
+def test_our_own_modules_may_use_twisteds_logger(out: io.StringIO) -> None:
+    Logger(namespace="realmserver.http.app_services").info("registered")
+    Logger(namespace="realmserver.http.app_services").debug("quiet")
+    assert messages(out) == ["info: http.app_services: registered"]
+
+
 def test_autobahns_messages_come_through_and_follow_the_level(out: io.StringIO) -> None:
     for level in ("info", "all"):
         log.set_level(level)
