@@ -50,14 +50,6 @@ def is_container_prefix(outer: list[PathElement], inner: list[PathElement]) -> b
     return length == 1 or inner[: length - 1] == outer[: length - 1]
 
 
-def list_index(instruction: PathInstruction) -> int:
-    """The index an instruction's path ends with. Raises TransformError if it ends with a name."""
-    element = instruction.path[-1]
-    if isinstance(element, str):
-        raise TransformError(f"A list on one side, a dictionary or object on the other: {describe(instruction)}")
-    return element
-
-
 def index_at(instruction: PathInstruction, position: int) -> int:
     """The index at ``position`` of an instruction's path. Raises TransformError if a name stands there."""
     element = instruction.path[position]

@@ -15,7 +15,7 @@ from realmserver.changeset.instructions import (
     Update,
 )
 from realmserver.merge.errors import TransformError
-from realmserver.merge.places import describe, index_at, is_container_prefix, is_prefix, list_index, same_container
+from realmserver.merge.places import describe, index_at, is_container_prefix, is_prefix, same_container
 from realmserver.merge.sides import discard, is_older
 
 # Nested rules (section 3): the inner path goes through the list.
@@ -28,7 +28,7 @@ def erase_over(outer: ArrayErase, inner: PathInstruction, outer_side: Changeset,
     elif is_container_prefix(outer.path, inner.path):
         position = len(outer.path) - 1
         index = index_at(inner, position)
-        if list_index(outer) < index:
+        if index_at(outer, -1) < index:
             inner.path[position] = index - 1
             inner_side.dirty = True
 
@@ -38,7 +38,7 @@ def insert_over(outer: ArrayInsert, inner: PathInstruction, outer_side: Changese
     if is_container_prefix(outer.path, inner.path):
         position = len(outer.path) - 1
         index = index_at(inner, position)
-        if index >= list_index(outer):
+        if index >= index_at(outer, -1):
             inner.path[position] = index + 1
             inner_side.dirty = True
 
@@ -49,7 +49,7 @@ def move_over(outer: ArrayMove, inner: PathInstruction, outer_side: Changeset, i
     if not is_container_prefix(outer.path, inner.path):
         return
     through = index_at(inner, len(outer.path) - 1)
-    source = list_index(outer)
+    source = index_at(outer, -1)
     changed = source
     if source == through:
         changed = outer.destination
@@ -67,11 +67,13 @@ def move_over(outer: ArrayMove, inner: PathInstruction, outer_side: Changeset, i
 
 
 def insert_update(left: ArrayInsert, right: Update, left_side: Changeset, right_side: Changeset) -> None:
-    """L1."""
+    """L1: an update behind the insertion goes one place further."""
     if not same_container(left.path, right.path):
         return
-    index = list_index(left)
-    other = list_index(right)
+    index = left.path[-1]
+    other = right.path[-1]
+    if isinstance(index, str) or isinstance(other, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     if index > left.prior_size or other >= right.prior_size:
@@ -88,8 +90,10 @@ def insert_insert(left: ArrayInsert, right: ArrayInsert, left_side: Changeset, r
         return
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
-    index = list_index(left)
-    other = list_index(right)
+    index = left.path[-1]
+    other = right.path[-1]
+    if isinstance(index, str) or isinstance(other, str):
+        raise _not_a_list(left)
     left.prior_size += 1
     right.prior_size += 1
     if index > other or (index == other and not is_older(left_side, right_side)):
@@ -104,8 +108,10 @@ def move_update(left: ArrayMove, right: Update, left_side: Changeset, right_side
     """L3: the update follows the element. Prior sizes are neither compared nor changed."""
     if not same_container(left.path, right.path):
         return
-    source = list_index(left)
-    index = list_index(right)
+    source = left.path[-1]
+    index = right.path[-1]
+    if isinstance(source, str) or isinstance(index, str):
+        raise _not_a_list(left)
     if source >= left.prior_size or index >= right.prior_size:
         raise _out_of_range(left)
     if index == source:
@@ -120,11 +126,14 @@ def move_update(left: ArrayMove, right: Update, left_side: Changeset, right_side
 
 
 def move_insert(left: ArrayMove, right: ArrayInsert, left_side: Changeset, right_side: Changeset) -> None:
-    """L4. The insertion's prior size does not change: a move leaves the size alone."""
+    """L4: at the move's destination the older of the two comes first. The insertion's prior size does not change: a move
+    leaves the size alone."""
     if not same_container(left.path, right.path):
         return
-    source = list_index(left)
-    index = list_index(right)
+    source = left.path[-1]
+    index = right.path[-1]
+    if isinstance(source, str) or isinstance(index, str):
+        raise _not_a_list(left)
     left.prior_size += 1
     left_side.dirty = True
     inserted = index
@@ -142,11 +151,13 @@ def move_insert(left: ArrayMove, right: ArrayInsert, left_side: Changeset, right
 
 
 def move_move(left: ArrayMove, right: ArrayMove, left_side: Changeset, right_side: Changeset) -> None:
-    """L5."""
+    """L5: the newer of two moves of one element wins; two elements both arrive, the older move's first at one place."""
     if not same_container(left.path, right.path):
         return
-    source = list_index(left)
-    other = list_index(right)
+    source = left.path[-1]
+    other = right.path[-1]
+    if isinstance(source, str) or isinstance(other, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     size = left.prior_size
@@ -155,7 +166,7 @@ def move_move(left: ArrayMove, right: ArrayMove, left_side: Changeset, right_sid
     if source == other:
         _move_one_element(left, right, left_side, right_side)
     else:
-        _move_two_elements(left, right, left_side, right_side)
+        _move_two_elements(left, source, right, other, left_side, right_side)
 
 
 def _move_one_element(left: ArrayMove, right: ArrayMove, left_side: Changeset, right_side: Changeset) -> None:
@@ -172,9 +183,12 @@ def _move_one_element(left: ArrayMove, right: ArrayMove, left_side: Changeset, r
         discard(winner, winner_side)
 
 
-def _move_two_elements(left: ArrayMove, right: ArrayMove, left_side: Changeset, right_side: Changeset) -> None:
-    source, destination = list_index(left), left.destination
-    other_source, other_destination = list_index(right), right.destination
+def _move_two_elements(
+    left: ArrayMove, source: int, right: ArrayMove, other_source: int, left_side: Changeset, right_side: Changeset
+) -> None:
+    """The elements are not the same. ``source`` and ``other_source`` are where the moves begin."""
+    destination = left.destination
+    other_destination = right.destination
     # Both elements are taken out …
     if source < other_source:
         other_source -= 1
@@ -208,11 +222,13 @@ def _set_move(move: ArrayMove, source: int, destination: int, side: Changeset) -
 
 
 def erase_update(left: ArrayErase, right: Update, left_side: Changeset, right_side: Changeset) -> None:
-    """L6."""
+    """L6: an update of the erased element falls, one behind it comes one place nearer."""
     if not same_container(left.path, right.path):
         return
-    index = list_index(left)
-    other = list_index(right)
+    index = left.path[-1]
+    other = right.path[-1]
+    if isinstance(index, str) or isinstance(other, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     if index >= left.prior_size or other >= right.prior_size:
@@ -226,11 +242,13 @@ def erase_update(left: ArrayErase, right: Update, left_side: Changeset, right_si
 
 
 def erase_insert(left: ArrayErase, right: ArrayInsert, left_side: Changeset, right_side: Changeset) -> None:
-    """L7."""
+    """L7: an insertion at the erased element's index comes before it."""
     if not same_container(left.path, right.path):
         return
-    index = list_index(left)
-    other = list_index(right)
+    index = left.path[-1]
+    other = right.path[-1]
+    if isinstance(index, str) or isinstance(other, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     if index >= left.prior_size or other > right.prior_size:
@@ -249,8 +267,10 @@ def erase_move(left: ArrayErase, right: ArrayMove, left_side: Changeset, right_s
     """L8: the erasure wins and follows the element. Its own prior size does not change."""
     if not same_container(left.path, right.path):
         return
-    index = list_index(left)
-    source = list_index(right)
+    index = left.path[-1]
+    source = right.path[-1]
+    if isinstance(index, str) or isinstance(source, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     if index >= left.prior_size or source >= right.prior_size:
@@ -278,11 +298,13 @@ def erase_move(left: ArrayErase, right: ArrayMove, left_side: Changeset, right_s
 
 
 def erase_erase(left: ArrayErase, right: ArrayErase, left_side: Changeset, right_side: Changeset) -> None:
-    """L9."""
+    """L9: an element that both sides erase is erased once."""
     if not same_container(left.path, right.path):
         return
-    index = list_index(left)
-    other = list_index(right)
+    index = left.path[-1]
+    other = right.path[-1]
+    if isinstance(index, str) or isinstance(other, str):
+        raise _not_a_list(left)
     if left.prior_size != right.prior_size:
         raise _sizes_differ(left)
     if index >= left.prior_size or other >= right.prior_size:
@@ -298,6 +320,10 @@ def erase_erase(left: ArrayErase, right: ArrayErase, left_side: Changeset, right
     else:
         left.discarded = True
         right.discarded = True
+
+
+def _not_a_list(instruction: PathInstruction) -> TransformError:
+    return TransformError(f"A list on one side, a dictionary on the other: {describe(instruction)}")
 
 
 def _sizes_differ(instruction: PathInstruction) -> TransformError:
