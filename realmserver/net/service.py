@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -28,9 +27,6 @@ log = get_logger("sync")
 
 THREADS: Final = 8
 """Threads for Realms: they wait for the disk most of the time, and a slow fsync in one Realm must not stop others."""
-
-CHECK_LOGINS: Final = 30
-"""Seconds between two looks at the logins behind open connections: a right that is taken away bites within a minute."""
 
 STOP_TIMEOUT: Final = 10
 """Seconds that clients have to close their connections when the server stops."""
@@ -116,8 +112,6 @@ class SyncService(Service):
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
-        self._login_check = LoopingCall(self._check_logins)
-        self._login_check.clock = reactor
 
     # For listeners.
 
@@ -150,12 +144,18 @@ class SyncService(Service):
             closed, self._all_closed = self._all_closed, None
             closed.callback(None)
 
+    def login_ended(self, user_id: str, session_id: str | None) -> None:
+        """A user has logged out of one login, or of all (None): end the connections that were opened with it."""
+        for connection in list(self._connections):
+            login = connection.login
+            if login is not None and login.user_id == user_id and session_id in (None, login.session_id):
+                connection.unauthorize("the login has ended")
+
     # Life.
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
-        self._login_check.start(CHECK_LOGINS, now=False)
 
     def stopService(self) -> Deferred[None]:
         """Tell clients to come again, finish what they have uploaded, and close every Realm."""
@@ -164,8 +164,6 @@ class SyncService(Service):
 
     async def _stop(self) -> None:
         self.is_stopping = True
-        if self._login_check.running:
-            self._login_check.stop()
         if self._connections:
             closed = self._all_closed = Deferred()
             for connection in list(self._connections):
@@ -183,14 +181,3 @@ class SyncService(Service):
     def _drop_all(self) -> None:
         for connection in list(self._connections):
             connection.transport.abortConnection()
-
-    async def _check_logins(self) -> None:
-        """End the sessions of those who have logged out or been removed since they connected."""
-        by_login: dict[AppUser, list[SyncConnection]] = {}
-        for connection in self._connections:
-            if connection.login is not None:
-                by_login.setdefault(connection.login, []).append(connection)
-        for login, connections in by_login.items():
-            if not await self._gate.is_alive(login, time.time()):
-                for connection in connections:
-                    connection.unauthorize("the login has ended")

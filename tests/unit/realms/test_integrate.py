@@ -1,0 +1,229 @@
+"""Integration of uploads, through a Realm on a store in memory."""
+
+import pytest
+from realm_tools import FixedEnvironment, create, data, insert, memory_store, open_realm, schema, set_n, upload
+
+from realmserver.changeset.decode import decode
+from realmserver.changeset.instructions import (
+    COLLECTION_LIST,
+    TYPE_INT,
+    TYPE_LIST,
+    ArrayErase,
+    ArrayInsert,
+    Clear,
+    EraseObject,
+    Payload,
+    Update,
+)
+from realmserver.changeset.text import describe
+from realmserver.realms.realm import Realm
+from realmserver.realms.requests import (
+    BadClientFileIdent,
+    BadOriginFileIdent,
+    BadServerVersion,
+    BadUpload,
+    Upload,
+    UploadCursor,
+    UploadDone,
+    UploadEntry,
+)
+from realmserver.store.interface import Commit, LogEntry, StoreFull
+from realmserver.store.memory import MemoryStore
+
+
+def two_clients(realm: Realm) -> tuple[int, int]:
+    """Two client files; the first has uploaded the schema and an object (versions 1 and 2)."""
+    first, second = realm.allocate("a").ident, realm.allocate("b").ident
+    realm.integrate([upload(first, (2, 0, schema()), (3, 0, create()))])
+    return first, second
+
+
+def texts(entry: LogEntry) -> list[str]:
+    return [describe(instruction) for instruction in decode(entry.changeset).instructions]
+
+
+def test_each_changeset_becomes_one_version_in_upload_order() -> None:
+    realm = open_realm()
+    ident = realm.allocate("a").ident
+    result = realm.integrate([upload(ident, (2, 0, schema()), (3, 0, create()), (5, 0, set_n(7)))])
+    assert [entry.version for entry in result.entries] == [1, 2, 3]
+    assert [entry.client_version for entry in result.entries] == [2, 3, 5]
+    assert result.answers == (UploadDone(UploadCursor(5, 0)),)
+    assert result.head.version == realm.head.version == 3
+
+
+def test_a_changeset_sent_again_is_integrated_once() -> None:
+    realm = open_realm()
+    ident = realm.allocate("a").ident
+    sent = upload(ident, (2, 0, schema()), (3, 0, create()))
+    realm.integrate([sent])
+    again = realm.integrate([sent])
+    assert again.answers == (UploadDone(UploadCursor(3, 0)),)
+    assert again.entries == ()
+    assert realm.head.version == 2
+
+
+def test_uploads_of_one_batch_are_merged_with_each_other() -> None:
+    realm = open_realm()
+    first, second = two_clients(realm)
+    result = realm.integrate(
+        [upload(first, (4, 2, insert(0, 11, 0)), timestamp=5), upload(second, (2, 2, insert(0, 22, 0)), timestamp=9)]
+    )
+    assert "[0]" in texts(result.entries[0])[0]
+    assert "[1]" in texts(result.entries[1])[0], "the newer insertion comes after the older one"
+
+
+def test_the_reciprocal_history_is_kept_for_the_next_upload() -> None:
+    store = memory_store()
+    realm = open_realm(store)
+    first, second = two_clients(realm)
+    realm.integrate([upload(first, (4, 2, insert(0, 11, 0)), timestamp=5)])
+    realm.integrate([upload(second, (2, 2, insert(0, 22, 0)), timestamp=1)])
+    realm.close()  # what follows is read from the store
+    realm = open_realm(store)
+    result = realm.integrate([upload(second, (3, 2, insert(1, 33, 1)), timestamp=1)])
+    # At the second client 11 has not arrived: its list is [22], then [22, 33]; here it is [22, 11].
+    assert texts(result.entries[0]) == texts(LogEntry(0, 0, 0, 0, 0, insert(1, 33, 2), 0)), (
+        "33 stays behind 22; 11, being newer, follows"
+    )
+
+
+def test_a_bad_upload_leaves_no_trace_and_the_others_go_on() -> None:
+    realm = open_realm()
+    first, second = two_clients(realm)
+    bad = upload(first, (4, 2, set_n(1)), (5, 2, set_n(1, key=99)))
+    good = upload(second, (2, 2, set_n(2)))
+    result = realm.integrate([bad, good])
+    assert isinstance(result.answers[0], BadUpload)
+    assert "changeset 5" in str(result.answers[0])
+    assert isinstance(result.answers[1], UploadDone)
+    assert [entry.origin for entry in result.entries] == [second]
+    retried = realm.integrate([upload(first, (4, 2, set_n(1)))])
+    assert retried.answers == (UploadDone(UploadCursor(4, 2)),), "what was good in it is not taken for integrated"
+
+
+def test_after_a_bad_upload_the_client_files_later_ones_are_refused_too() -> None:
+    realm = open_realm()
+    first, _ = two_clients(realm)
+    result = realm.integrate([upload(first, (4, 2, b"\xff")), upload(first, (5, 2, set_n(1)))])
+    assert all(isinstance(answer, BadUpload) for answer in result.answers)
+    assert realm.head.version == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (upload(77, (2, 0, b"")), BadClientFileIdent),
+        (Upload(2, (UploadEntry(4, 2, 1, 3, b""),), UploadCursor(4, 2), 0, 14), BadOriginFileIdent),
+        (upload(2, (4, 9, b"")), BadServerVersion),
+        (upload(2, (4, 2, b"\x3e")), BadUpload),
+    ],
+)
+def test_what_is_wrong_with_an_upload_is_told(wrong: Upload, error: type[Exception]) -> None:
+    realm = open_realm()
+    two_clients(realm)
+    assert isinstance(realm.integrate([wrong]).answers[0], error)
+
+
+def test_the_clear_of_an_old_client_carries_no_collection_type() -> None:
+    realm = open_realm()
+    first, _ = two_clients(realm)
+    clear = data(Clear("T", (TYPE_INT, 1), "items", [], 3))  # a prior_size, to a client below protocol 13
+    old = Upload(first, (UploadEntry(4, 2, 1, 0, clear),), UploadCursor(4, 2), 2, 9)
+    result = realm.integrate([old])
+    assert isinstance(result.answers[0], UploadDone)
+    stored = decode(result.entries[0].changeset).instructions[0]
+    assert isinstance(stored, Clear)
+    assert stored.collection == 0
+
+
+def test_a_progress_report_makes_no_version() -> None:
+    realm = open_realm()
+    first, _ = two_clients(realm)
+    result = realm.integrate([upload(first, progress=UploadCursor(9, 2))])
+    assert result.answers == (UploadDone(UploadCursor(9, 2)),)
+    assert result.entries == ()
+
+
+def nested(store: MemoryStore, environment: FixedEnvironment) -> tuple[Realm, int, int]:
+    """A Realm where T[1].any is the list [5]; both clients are at version 3."""
+    realm = open_realm(store, environment)
+    first, second = two_clients(realm)
+    key = (TYPE_INT, 1)
+    made = data(
+        Update("T", key, "any", [], Payload(TYPE_LIST)), ArrayInsert("T", key, "any", [0], Payload(TYPE_INT, 5), 0)
+    )
+    realm.integrate([upload(first, (4, 2, made))])
+    return realm, first, second
+
+
+def test_what_the_known_faults_of_the_rules_break_is_dropped_and_logged() -> None:
+    environment = FixedEnvironment()
+    realm, first, second = nested(memory_store(), environment)
+    key = (TYPE_INT, 1)
+    # F5 of spec/merge.md 8.6: both make a list, the older side then overwrites it; its value is discarded.
+    newer = data(
+        Update("T", key, "any", [], Payload(TYPE_LIST)), ArrayInsert("T", key, "any", [1], Payload(TYPE_INT, 1), 1)
+    )
+    older = data(Update("T", key, "any", [], Payload(TYPE_INT, 21)))
+    realm.integrate([upload(second, (2, 3, older), timestamp=1)])
+    result = realm.integrate([upload(first, (5, 3, newer), timestamp=3)])
+    assert isinstance(result.answers[0], UploadDone)
+    assert len(environment.warnings) == 1
+    assert f"client file {first}" in environment.warnings[0]
+    assert not any("ArrayInsert" in text for text in texts(result.entries[0]))
+
+
+def test_without_a_merge_the_same_instruction_is_refused() -> None:
+    environment = FixedEnvironment()
+    realm, first, _ = nested(memory_store(), environment)
+    wrong = data(ArrayErase("T", (TYPE_INT, 1), "any", [3], 1))
+    assert isinstance(realm.integrate([upload(first, (5, 3, wrong))]).answers[0], BadUpload)
+    assert environment.warnings == []
+
+
+def test_a_realm_remembers_which_protocol_its_entries_need() -> None:
+    store = memory_store()
+    realm = open_realm(store)
+    two_clients(realm)
+    assert realm.head.required_protocol == 3, "it has a Mixed column"
+    realm.close()
+    realm, _, _ = nested(memory_store(), FixedEnvironment())
+    assert realm.head.required_protocol == 13
+
+
+def test_clearing_a_list_column_needs_no_new_protocol() -> None:
+    realm = open_realm()
+    first, _ = two_clients(realm)
+    realm.integrate([upload(first, (4, 2, data(Clear("T", (TYPE_INT, 1), "items", [], COLLECTION_LIST))))])
+    assert realm.head.required_protocol == 3
+    realm.integrate([upload(first, (5, 2, data(Clear("T", (TYPE_INT, 1), "any", [], COLLECTION_LIST))))])
+    assert realm.head.required_protocol == 13
+
+
+def test_a_failed_commit_changes_nothing_and_the_upload_can_come_again() -> None:
+    refuse = [False]
+
+    def before(name: str, commit: Commit) -> None:
+        if refuse[0]:
+            raise StoreFull("no room")
+
+    store = MemoryStore(random_bytes=bytes, before_commit=before)
+    realm = open_realm(store)
+    first, second = two_clients(realm)
+    sent = [upload(first, (4, 2, insert(0, 1, 0))), upload(second, (2, 2, insert(0, 2, 0)))]
+    refuse[0] = True
+    with pytest.raises(StoreFull):
+        realm.integrate(sent)
+    refuse[0] = False
+    result = realm.integrate(sent)
+    assert all(isinstance(answer, UploadDone) for answer in result.answers)
+    assert [entry.version for entry in result.entries] == [3, 4]
+
+
+def test_an_upload_after_an_erased_object_loses_its_writes() -> None:
+    realm = open_realm()
+    first, second = two_clients(realm)
+    realm.integrate([upload(first, (4, 2, data(EraseObject("T", (TYPE_INT, 1)))))])
+    result = realm.integrate([upload(second, (2, 2, set_n(5)))])
+    assert result.entries[0].changeset == b"", "the version is there, and empty"

@@ -1,0 +1,285 @@
+"""A Realm in service: order, group commit, and who hears of what, with workers that the test sets going."""
+
+from collections.abc import Sequence
+
+import pytest
+from realm_tools import FixedEnvironment, HeldWorkers, create, memory_store, schema, upload
+
+from realmserver.realms.live import LiveRealm, Subscriber
+from realmserver.realms.realm import Realm
+from realmserver.realms.registry import Registry
+from realmserver.realms.requests import (
+    Download,
+    DownloadCursor,
+    DownloadEntry,
+    Identified,
+    Identify,
+    ProtocolTooOld,
+    RealmError,
+    RealmUnavailable,
+    SaltedVersion,
+    UploadCursor,
+    UploadDone,
+)
+from realmserver.store.interface import ClientFile, Commit, StoreFull
+from realmserver.store.memory import MemoryStore
+
+Body = tuple[int, ...]
+
+
+class Listener:
+    """A session, as its Realm sees it."""
+
+    def __init__(self) -> None:
+        self.versions: list[int] = []
+        self.superseded_by: list[Subscriber] = []
+
+    def advanced(self, version: int) -> None:
+        self.versions.append(version)
+
+    def superseded(self, by: Subscriber) -> None:
+        self.superseded_by.append(by)
+
+
+class Bench:
+    """A LiveRealm with everything around it."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store or memory_store()
+        self.workers = HeldWorkers()
+        self.encoded = 0
+        self.live: LiveRealm[Body] = LiveRealm(
+            "/test", lambda: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
+            self.encode, lambda live: None,
+        )  # fmt: skip
+
+    def encode(self, entries: Sequence[DownloadEntry]) -> Body:
+        self.encoded += 1
+        return tuple(entry.server_version for entry in entries)
+
+    def client(self) -> ClientFile:
+        found: list[ClientFile | RealmError] = []
+        self.live.allocate("user", found.append)
+        self.workers.run_all()
+        assert isinstance(found[0], ClientFile)
+        return found[0]
+
+    def identify(self, client: ClientFile, protocol: int = 14) -> Listener:
+        listener = Listener()
+        answers: list[Identified | RealmError] = []
+        request = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+        self.live.identify(request, "user", protocol, listener, answers.append)
+        self.workers.run_all()
+        assert isinstance(answers[0], Identified)
+        return listener
+
+    def fetch(
+        self, client: ClientFile, cursor: DownloadCursor, protocol: int = 14
+    ) -> tuple[Download, Body] | RealmError:
+        found: list[tuple[Download, Body] | RealmError] = []
+        self.live.fetch(client.ident, cursor, protocol, found.append)
+        self.workers.run_all()
+        return found[0]
+
+
+def test_uploads_that_wait_together_share_one_commit() -> None:
+    commits: list[Commit] = []
+    store = MemoryStore(random_bytes=bytes, before_commit=lambda name, commit: commits.append(commit))
+    bench = Bench(store)
+    first, second = bench.client(), bench.client()
+    commits.clear()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(first.ident, (2, 0, schema())), done.append)
+    bench.live.upload(upload(first.ident, (3, 0, create())), done.append)
+    bench.live.upload(upload(second.ident, (2, 0, schema())), done.append)
+    assert done == []
+    bench.workers.run_one()  # the first went alone: nothing else was there when it started
+    assert len(commits) == 1
+    bench.workers.run_one()
+    assert len(commits) == 2
+    assert len(done) == 3
+
+
+def test_nothing_is_told_before_the_commit() -> None:
+    bench = Bench()
+    first, second = bench.client(), bench.client()
+    listener = bench.identify(second)
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(first.ident, (2, 0, schema())), done.append)
+    assert (done, listener.versions) == ([], [])
+    bench.workers.run_all()
+    assert done == [UploadDone(UploadCursor(2, 0))]
+    assert listener.versions == [1]
+
+
+def test_an_ident_is_looked_at_after_the_uploads_that_came_before_it() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.identify(client)
+    order: list[str] = []
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: order.append("uploaded"))
+    answers: list[Identified | RealmError] = []
+
+    def identified(answer: Identified | RealmError) -> None:
+        answers.append(answer)
+        order.append("identified")
+
+    request = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+    bench.live.identify(request, "user", 14, Listener(), identified)
+    bench.workers.run_all()
+    assert order == ["uploaded", "identified"]
+    assert answers == [Identified(UploadCursor(2, 0), 0, 1)]
+
+
+def test_a_newer_session_of_the_same_client_file_supersedes_the_older() -> None:
+    bench = Bench()
+    client = bench.client()
+    older = bench.identify(client)
+    newer = bench.identify(client)
+    assert older.superseded_by == [newer]
+    bench.live.leave(client.ident, older)
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: None)
+    bench.workers.run_all()
+    assert newer.versions == [1], "the older one's leaving does not unsubscribe the newer one"
+    assert older.versions == []
+
+
+def test_a_progress_report_waits_for_company_and_makes_no_news() -> None:
+    bench = Bench()
+    client = bench.client()
+    listener = bench.identify(client)
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
+    bench.workers.run_all()
+    assert done == []
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert done == [UploadDone(UploadCursor(7, 0))]
+    assert listener.versions == []
+
+
+def test_a_download_acknowledges_only_what_is_durable() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.identify(client)
+    bench.live.upload(upload(client.ident, (2, 0, schema()), progress=UploadCursor(5, 0)), lambda answer: None)
+    bench.workers.run_all()
+    bench.live.upload(upload(client.ident, progress=UploadCursor(9, 0)), lambda answer: None)
+    answer = bench.fetch(client, DownloadCursor())
+    assert not isinstance(answer, RealmError)
+    assert answer[0].upload == UploadCursor(5, 0)
+    assert answer[0].cursor == DownloadCursor(1, 2)
+    assert answer[0].entries == ()
+
+
+def test_receivers_at_the_same_place_share_a_body_and_have_headers_of_their_own() -> None:
+    bench = Bench()
+    writer, *readers = (bench.client() for _ in range(4))
+    for client in (writer, *readers):
+        bench.identify(client)
+    bench.live.upload(upload(readers[0].ident, progress=UploadCursor(3, 0)), lambda answer: None)
+    bench.live.upload(upload(writer.ident, (2, 0, schema()), (3, 0, create())), lambda answer: None)
+    bench.workers.run_all()
+    bench.encoded = 0
+    answers = [bench.fetch(reader, DownloadCursor()) for reader in readers]
+    assert bench.encoded == 1
+    assert all(not isinstance(answer, RealmError) and answer[1] == (1, 2) for answer in answers)
+    acknowledged = [answer[0].upload for answer in answers if not isinstance(answer, RealmError)]
+    assert acknowledged == [UploadCursor(3, 0), UploadCursor(), UploadCursor()]
+
+
+def test_old_entries_are_read_from_the_store_once_for_all_who_wait_for_them() -> None:
+    store = memory_store()
+    bench = Bench(store)
+    writer = bench.client()
+    readers = [bench.client() for _ in range(3)]
+    bench.live.upload(upload(writer.ident, (2, 0, schema()), (3, 0, create())), lambda answer: None)
+    bench.workers.run_all()
+    bench.live.close_store(lambda: None)
+    bench.workers.run_all()
+    bench.encoded = 0
+    found: list[tuple[Download, Body] | RealmError] = []
+    bench.live.open(lambda answer: None)
+    bench.workers.run_all()
+    for reader in readers:
+        bench.live.fetch(reader.ident, DownloadCursor(), 14, found.append)
+    bench.workers.run_all()
+    assert [answer[1] for answer in found if not isinstance(answer, RealmError)] == [(1, 2)] * 3
+    assert bench.encoded == 3, "after a restart any of the entries may be a receiver's own"
+
+
+def test_a_client_too_old_for_the_realms_data_gets_no_download() -> None:
+    bench = Bench()
+    writer, old = bench.client(), bench.client()
+    bench.identify(old, protocol=2)
+    bench.live.upload(upload(writer.ident, (2, 0, schema())), lambda answer: None)
+    bench.workers.run_all()
+    assert isinstance(bench.fetch(old, DownloadCursor(), protocol=2), ProtocolTooOld)
+
+
+def test_a_failing_store_is_reported_and_the_realm_goes_on() -> None:
+    full = [False]
+
+    def before(name: str, commit: Commit) -> None:
+        if full[0]:
+            raise StoreFull("no room")
+
+    bench = Bench(MemoryStore(random_bytes=bytes, before_commit=before))
+    client = bench.client()
+    done: list[UploadDone | RealmError] = []
+    full[0] = True
+    bench.live.upload(upload(client.ident, (2, 0, schema())), done.append)
+    bench.workers.run_all()
+    assert isinstance(done[0], RealmUnavailable)
+    assert len(bench.workers.reports) == 1
+    full[0] = False
+    bench.live.upload(upload(client.ident, (2, 0, schema())), done.append)
+    bench.workers.run_all()
+    assert done[1] == UploadDone(UploadCursor(2, 0))
+
+
+@pytest.mark.parametrize("used_last", [0, 1])
+def test_the_least_recently_used_idle_store_is_closed_when_there_are_too_many(used_last: int) -> None:
+    workers = HeldWorkers()
+    store = memory_store()
+    registry: Registry[Body] = Registry(store, FixedEnvironment(), workers, lambda entries: (), 2)
+    names = ["/a", "/b"]
+    for name in (names[1 - used_last], names[used_last], "/c"):
+        registry.get(name).open(lambda answer: None)
+        workers.run_all()
+    assert [registry.get(name).is_open for name in ("/a", "/b", "/c")] == [used_last == 0, used_last == 1, True]
+
+
+def test_sessions_stay_bound_while_their_store_is_closed() -> None:
+    bench = Bench()
+    client = bench.client()
+    listener = bench.identify(client)
+    bench.live.close_store(lambda: None)
+    bench.workers.run_all()
+    assert not bench.live.is_open
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: None)
+    bench.workers.run_all()
+    assert listener.versions == [1]
+
+
+def test_stopping_makes_waiting_progress_durable_and_closes_every_store() -> None:
+    workers = HeldWorkers()
+    store = memory_store()
+    registry: Registry[Body] = Registry(store, FixedEnvironment(), workers, lambda entries: (), 10)
+    live = registry.get("/a")
+    clients: list[ClientFile | RealmError] = []
+    live.allocate("user", clients.append)
+    workers.run_all()
+    client = clients[0]
+    assert isinstance(client, ClientFile)
+    live.upload(upload(client.ident, progress=UploadCursor(8, 0)), lambda answer: None)
+    stopped: list[bool] = []
+    registry.stop(lambda: stopped.append(True))
+    assert stopped == []
+    workers.run_all()
+    assert stopped == [True]
+    reopened = store.open("/a", create=False)
+    with reopened.snapshot() as snapshot:
+        known = snapshot.client(client.ident)
+    assert known is not None
+    assert known.client_version == 8
