@@ -90,7 +90,8 @@ class Model:
         elif verb == "set_insert":
             target[last] = _members([*target[last], self._value(base, arguments[0])])
         elif verb == "set_erase":
-            target[last] = [value for value in target[last] if value != arguments[0]]
+            gone = text(self._value(base, arguments[0]))
+            target[last] = [value for value in target[last] if text(value) != gone]
         else:
             raise ValueError(verb)
 
