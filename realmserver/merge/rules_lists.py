@@ -126,8 +126,8 @@ def move_update(left: ArrayMove, right: Update, left_side: Changeset, right_side
 
 
 def move_insert(left: ArrayMove, right: ArrayInsert, left_side: Changeset, right_side: Changeset) -> None:
-    """L4: at the move's destination the older of the two comes first. The insertion's prior size does not change: a move
-    leaves the size alone."""
+    """L4: at the move's destination the newer of the two comes first, unlike in L2 and L5. The insertion's prior size
+    does not change: a move leaves the size alone."""
     if not same_container(left.path, right.path):
         return
     source = left.path[-1]

@@ -16,7 +16,7 @@ from realmserver.merge.walk import merge
 
 Sides = list[Changeset]
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 INCOMING = sides(origin=2)
 LOCAL = sides(origin=3)

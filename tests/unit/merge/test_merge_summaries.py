@@ -19,7 +19,7 @@ from realmserver.merge import TransformError
 from realmserver.merge.summaries import HistoryIndex, Reference, Summary, summarize
 from realmserver.merge.walk import merge
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NOTHING = Summary(frozenset(), False)
 
