@@ -15,18 +15,19 @@ file is given its room before LMDB opens it.
 
 import os
 import resource
+import shutil
 import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import lmdb
 
 from realmserver.store.interface import StoreError, StoreFull, UnknownFormat
-from realmserver.store.layout import FILE_MODE, FULL, store_error
+from realmserver.store.layout import DIRECTORY_MODE, FILE_MODE, FULL, make_directories, store_error, sync_directory
 
 INITIAL_MAP_SIZE: Final = 1 << 20
 """Bytes of a new map: most Realms are small, and address space times open Realms is limited on small machines."""
@@ -74,11 +75,17 @@ class Reading:
         """The value under ``key``, or None."""
         return self.txn.get(key, db=self._tables[table])
 
-    def items(self, table: str, prefix: bytes = b"", limit: int | None = None) -> list[tuple[bytes, bytes]]:
-        """The keys that begin with ``prefix``, in order, with their values; at most ``limit`` of them."""
+    def items(
+        self, table: str, prefix: bytes = b"", *, after: bytes = b"", limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """The keys that begin with ``prefix`` and are greater than ``after``, in order, with their values; at most
+        ``limit`` of them."""
         found: list[tuple[bytes, bytes]] = []
+        first = max(prefix, after)
         with self.txn.cursor(self._tables[table]) as cursor:
-            more = cursor.set_range(prefix) if prefix else cursor.first()
+            more = cursor.set_range(first) if first else cursor.first()
+            if more and cursor.key() == after:
+                more = cursor.next()
             while more and cursor.key().startswith(prefix) and (limit is None or len(found) < limit):
                 found.append(cursor.item())
                 more = cursor.next()
@@ -140,13 +147,15 @@ class View:
             except lmdb.Error as error:
                 raise _read_error(self._what, error) from error
 
-    def items(self, table: str, prefix: bytes = b"", limit: int | None = None) -> list[tuple[bytes, bytes]]:
+    def items(
+        self, table: str, prefix: bytes = b"", *, after: bytes = b"", limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
         """As :meth:`Reading.items`. Raises StoreError."""
         with self._lock:
             if self._reading is None:
                 raise self._closed()
             try:
-                return self._reading.items(table, prefix, limit)
+                return self._reading.items(table, prefix, after=after, limit=limit)
             except lmdb.Error as error:
                 raise _read_error(self._what, error) from error
 
@@ -214,29 +223,31 @@ class Environment:
     @staticmethod
     def create(
         directory: Path,
+        workplace: Path,
         what: str,
         tables: Sequence[str],
         fill: Callable[[Writing], None],
         *,
         map_size: int = INITIAL_MAP_SIZE,
     ) -> None:
-        """Make a new environment in the empty directory ``directory``, with what ``fill`` puts, durably.
+        """Make a new environment with what ``fill`` puts: in ``workplace``, which is then moved to ``directory``.
 
-        Raises :class:`StoreFull` or :class:`StoreError`; the directory is then to be thrown away.
+        So it appears there as a whole or not at all; neither may exist before. After a crash ``workplace`` may be left
+        and is to be thrown away. Raises :class:`StoreFull` or :class:`StoreError`.
         """
         try:
-            _reserve_lock_file(directory / LOCK_FILE)
-            env = lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables))
-            try:
-                with env.begin(write=True) as txn:
-                    fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
-            finally:
-                env.close()
-            _extend(directory / DATA_FILE, map_size)
-        except lmdb.Error as error:
-            raise _write_error(what, error, directory, map_size) from error
-        except OSError as error:
-            raise store_error(what, error) from error
+            workplace.mkdir(DIRECTORY_MODE)
+            _fill_new(workplace, what, tables, fill, map_size)
+            sync_directory(workplace)
+            make_directories(directory.parent)
+            workplace.rename(directory)
+            sync_directory(directory.parent)
+        except (OSError, StoreError) as error:
+            with suppress(OSError):  # to be cleared away later, then; the first error is the one to tell
+                shutil.rmtree(workplace)
+            if isinstance(error, OSError):
+                raise store_error(f"{what}: {directory}", error) from error
+            raise
 
     @property
     def directory(self) -> Path:
@@ -385,6 +396,21 @@ class Environment:
         finally:
             for view in views:
                 view.resume(begin)
+
+
+def _fill_new(
+    directory: Path, what: str, tables: Sequence[str], fill: Callable[[Writing], None], map_size: int
+) -> None:
+    try:
+        _reserve_lock_file(directory / LOCK_FILE)
+        with (
+            lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env,
+            env.begin(write=True) as txn,
+        ):
+            fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
+        _extend(directory / DATA_FILE, map_size)
+    except lmdb.Error as error:
+        raise _write_error(what, error, directory, map_size) from error
 
 
 def _check_data_file(path: Path, what: str) -> int:

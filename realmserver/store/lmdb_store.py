@@ -9,7 +9,7 @@ time uses a data directory. It knows nothing of merging, sessions or the meaning
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -26,14 +26,12 @@ from realmserver.store.interface import (
     UnknownFormat,
 )
 from realmserver.store.layout import (
-    DIRECTORY_MODE,
     USER_DATA,
     DirectoryLock,
     make_directories,
     realm_directory,
     realms_below,
     store_error,
-    sync_directory,
 )
 from realmserver.store.lmdb_environment import (
     DATA_FILE,
@@ -231,23 +229,13 @@ class LmdbStore:
     def _create(self, name: str, directory: Path) -> None:
         """Make the empty Realm beside the tree and move it into its place: it appears there as a whole."""
         realm_id = self._random_bytes(records.REALM_ID_BYTES)
-        workplace = self._root / CREATING / realm_id.hex()
 
         def fill(txn: Writing) -> None:
             txn.put(META, IDENTITY_KEY, records.pack_identity(realm_id, name))
             txn.put(META, HEAD_KEY, records.pack_head(Head(realm_id)))
 
-        try:
-            workplace.mkdir(DIRECTORY_MODE)
-            Environment.create(workplace, name, TABLES, fill, map_size=self._map_size)
-            sync_directory(workplace)
-            make_directories(directory.parent)
-            workplace.rename(directory)
-            sync_directory(directory.parent)
-        except (OSError, StoreError):
-            with suppress(OSError):  # the next start clears it away; the first error is the one to tell
-                shutil.rmtree(workplace)
-            raise
+        workplace = self._root / CREATING / realm_id.hex()
+        Environment.create(directory, workplace, name, TABLES, fill, map_size=self._map_size)
 
     def _closed(self, name: str) -> None:
         with self._mutex:

@@ -135,8 +135,7 @@ def test_the_room_of_the_lock_file_is_taken_when_a_realm_is_made(store: LmdbStor
 
 def test_a_store_is_usable_after_an_error_of_lmdb_and_snapshots_live_on(tmp_path: Path) -> None:
     directory = tmp_path / "env"
-    directory.mkdir()
-    Environment.create(directory, "it", ["t"], lambda txn: txn.put("t", b"k", b"v"))
+    Environment.create(directory, tmp_path / "new", "it", ["t"], lambda txn: txn.put("t", b"k", b"v"))
     environment = Environment(directory, "it", ["t"], patience=0)
 
     def fail(txn: Writing) -> None:
