@@ -128,7 +128,7 @@ class SyncTree(Resource):
     """Finds the sync addresses in a site's URLs: ``/realm-sync`` (with or without a path) and
     ``/api/client/v2.0/app/<app id>/realm-sync``. Everything else is ``fallback``'s."""
 
-    def __init__(self, service: "SyncService", fallback: IResource) -> None:
+    def __init__(self, service: "SyncService", fallback: Resource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
         self._fallback = fallback
@@ -139,6 +139,9 @@ class SyncTree(Resource):
             return UpgradeResource(self._service, None)
         if len(segments) == 6 and segments[:4] == [b"api", b"client", b"v2.0", b"app"] and segments[5] == b"realm-sync":
             return UpgradeResource(self._service, segments[4].decode("ascii", "replace"))
+        if self._fallback.isLeaf:
+            request.prepath, request.postpath = [], segments
+            return self._fallback
         child: IResource = self._fallback.getChildWithDefault(path, request)  # type: ignore[no-untyped-call]
         return child
 
