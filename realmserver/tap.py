@@ -5,8 +5,11 @@ code 1. Ports are opened before anything is announced, and the announcement come
 ``spec/http-api.md`` 6.1.
 """
 
+import os
+import secrets
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -15,18 +18,27 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from realmserver import log
 from realmserver._version import __version__
+from realmserver.auth.accounts import Accounts
+from realmserver.auth.gate import Gate
 from realmserver.auth.keys import KeyFileError, Keys, load_keys, make_admin_token, make_keys
+from realmserver.auth.logins import Logins
+from realmserver.auth.passwords import Passwords, PasswordWorker
+from realmserver.auth.tokens import Tokens
+from realmserver.auth.workers import store_worker
 from realmserver.config.check import listeners
 from realmserver.config.load import ConfigurationError, load
 from realmserver.config.load import Options as ConfigurationOptions
 from realmserver.config.model import Configuration
+from realmserver.http.app_services import Surroundings, make_api
+from realmserver.http.site import QuietSite
 from realmserver.net.listeners import ALL_IPV4, ALL_IPV6, CannotListen, Listener, own_address
+from realmserver.net.service import SyncService
 from realmserver.store.interface import StoreError
+from realmserver.store.lmdb_store import LmdbStore
+from realmserver.store.lmdb_system import LmdbSystemStore
 
 ADMIN_TOKEN: Final = "admin_token.base64"  # noqa: S105 (the file's name)
 
@@ -88,16 +100,43 @@ def makeService(options: Options) -> "Server":
 
 
 def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiService:
-    """All services, wired, the listeners last. Raises :class:`StoreError` if the data cannot be used."""
-    services = MultiService()  # type: ignore[no-untyped-call]
-    http = Resource()  # type: ignore[no-untyped-call]
+    """All services, wired, the listeners last, so that they stop first. Raises :class:`StoreError` if the data cannot
+    be used."""
+    root, ttls = configuration.storage.root_path, configuration.auth.ttls
+    store = LmdbStore(root, random_bytes=os.urandom)  # it also locks the data directory
+    accounts = Accounts(LmdbSystemStore(root), random_bytes=os.urandom)
+    tokens = Tokens(keys, access_ttl=ttls.access_token, refresh_ttl=ttls.refresh_token)
+    account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
+    gate = Gate(tokens, accounts, account_threads)
+    sync = SyncService(reactor, store, tokens, gate, max_open_files=configuration.performance.max_open_files)
 
-    resources = {"proxy.http": http, "network.sync": http, "network.http": http}
+    def login_ended(user_id: str, session_id: str | None) -> None:
+        gate.forget(user_id, session_id)
+        sync.login_ended(user_id, session_id)
+
+    logins = Logins(
+        accounts,
+        tokens,
+        Passwords(),
+        store=account_threads,
+        hashing=hashing_threads,
+        new_id=_new_id,
+        on_end=login_ended,
+    )
+    api = make_api(logins, Surroundings(clock=time.time, new_id=_new_id))
+    services = MultiService()  # type: ignore[no-untyped-call]
+    for service in (account_threads, hashing_threads, sync):
+        services.addService(service)  # type: ignore[no-untyped-call]
+    resources = {"proxy.http": sync.resource(api), "network.sync": sync.resource(), "network.http": api}
     for section, address, port in listeners(configuration):
-        site = Site(resources[section], reactor=reactor)  # type: ignore[no-untyped-call]
-        site.displayTracebacks = False
+        site = QuietSite(resources[section], reactor)
         services.addService(Listener(reactor, section, address, port, site))  # type: ignore[no-untyped-call]
     return services
+
+
+def _new_id() -> str:
+    """24 hexadecimal digits, the form of App Services' own ids."""
+    return secrets.token_hex(12)
 
 
 def prepare(configuration: Configuration) -> Keys:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource
 
 from realmserver.auth.gate import AppUser, Gate
 from realmserver.auth.tokens import Tokens
@@ -115,7 +115,7 @@ class SyncService(Service):
 
     # For listeners.
 
-    def resource(self, fallback: Resource | None = None) -> Resource:
+    def resource(self, fallback: IResource | None = None) -> IResource:
         """The root of a site that takes sync connections; other requests go to ``fallback``."""
         return SyncTree(self, fallback if fallback is not None else NotFound())  # type: ignore[no-untyped-call]
 

@@ -128,7 +128,7 @@ class SyncTree(Resource):
     """Finds the sync addresses in a site's URLs: ``/realm-sync`` (with or without a path) and
     ``/api/client/v2.0/app/<app id>/realm-sync``. Everything else is ``fallback``'s."""
 
-    def __init__(self, service: "SyncService", fallback: Resource) -> None:
+    def __init__(self, service: "SyncService", fallback: IResource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
         self._fallback = fallback
