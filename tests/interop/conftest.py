@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def shared_server(driver: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     process = ServerProcess(tmp_path_factory.mktemp("server"))
     process.start()
     yield process
-    process.close()
+    process.kill()
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remembers a failure for the fixtures that show logs when the test is over."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remembers a failure for the fixture that shows logs when the test is over."""
     report = yield
     if report.when == "call":
         item.stash[FAILED] = report.failed

@@ -15,7 +15,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from interop_model import Command, Model, text
+from interop_model import Command, Model, differences, text
+from interop_schema import WORLD
+from realm_client import RealmClient
 
 Json = Any
 
@@ -39,10 +41,14 @@ class Editor:
         self.fresh = fresh
 
     def transaction(self) -> list[Command]:
-        """One to six commands, for the driver's ``batch``."""
+        """Up to six commands, for the driver's ``batch``. A creation is the last of them: an object that comes back
+        brings links back that are in no dump, so what the client holds then must be read again.
+        """
         commands: list[Command] = []
         for _ in range(self.rng.randint(1, 6)):
             commands += self._draw()
+            if commands and commands[-1][0] == "create":
+                break
         return commands
 
     def _draw(self) -> list[Command]:
@@ -185,6 +191,18 @@ class Editor:
         return self._do("set", thing, [*place, kind], self._int() if kind == "x" else self._word())
 
 
-def summary(transactions: list[list[Command]]) -> str:
-    """The edits of a client, for the message of a failed round."""
-    return "\n".join(f"  {number}: {text(commands)}" for number, commands in enumerate(transactions))
+def edit(client: RealmClient, rng: random.Random, fresh: Iterator[int], transactions: int) -> str:
+    """Has the client, which must be offline, do random transactions, and checks that it holds what the model says.
+
+    Returns what it did, for the message of a failed round.
+    """
+    story = f"{client}:\n"
+    for number in range(transactions):
+        model = Model(WORLD, client.dump())
+        commands = Editor(rng, model, fresh).transaction()
+        story += f"  {number}: {text(commands)}\n"
+        client.cmd("batch", commands)
+        if not any(verb == "create" for verb, *_ in commands):
+            found = differences(model.objects, client.dump())
+            assert not found, f"the model says otherwise: {found[:5]}\n{story}"
+    return story

@@ -10,15 +10,12 @@ import itertools
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 from attrs import define, field
 from interop_devices import Devices, assert_equal, new_seed
-from interop_edits import Editor, summary
-from interop_model import Model
-from interop_schema import WORLD
+from interop_edits import edit
 from realm_client import ClientError, RealmClient, at_once, resets, settle
 from server_process import ServerProcess
 
@@ -68,18 +65,6 @@ class Ledger:
         assert ledger["total"] == sum(self.amounts[entry] for entry in times)
 
 
-def edit_offline(clients: list[RealmClient], ledger: Ledger, rng: random.Random, fresh: Iterator[int]) -> str:
-    story = ""
-    for client in clients:
-        editor = Editor(rng, Model(WORLD, client.dump()), fresh)
-        transactions = [editor.transaction() for _ in range(rng.randint(1, 4))]
-        for transaction in transactions:
-            client.cmd("batch", transaction)
-        ledger.write(client, rng)
-        story += f"{client}:\n{summary(transactions)}\n"
-    return story
-
-
 def write_until_killed(clients: list[RealmClient], ledger: Ledger, rng: random.Random, killed: threading.Event) -> int:
     """Writes to the ledger while the devices sync. Returns how many uploads were acknowledged."""
     waiting: dict[str, list[str]] = {
@@ -117,7 +102,10 @@ def test_a_killed_server_loses_nothing_acknowledged_and_doubles_nothing(
     acknowledgements = 0
     for number in range(KILLS):
         at_once(clients, "pause")
-        story = f"seed {seed}, kill {number}\n{edit_offline(clients, ledger, rng, fresh)}"
+        story = f"seed {seed}, kill {number}\n"
+        for client in clients:
+            story += edit(client, rng, fresh, rng.randint(1, 4))
+            ledger.write(client, rng)
         killed = threading.Event()
         at_once(clients, "resume")
         timer = threading.Timer(rng.uniform(0, LATEST), kill, [server, killed])

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 from interop_devices import Devices, assert_equal, new_seed
-from interop_edits import Editor, summary
-from interop_model import Model, differences, text
-from interop_schema import WORLD
+from interop_edits import edit
+from interop_model import text
 from realm_client import RealmClient, at_once, resets, settle
 
 pytestmark = pytest.mark.interop
@@ -159,16 +158,7 @@ def test_edits_that_meet_give_what_the_rules_say(devices: Devices, versions: tup
 def offline_round(clients: list[RealmClient], rng: random.Random, fresh: Iterator[int]) -> str:
     """All pause, edit at random what they see, and resume. Returns what they did."""
     at_once(clients, "pause")
-    story = ""
-    for client in clients:
-        model = Model(WORLD, client.dump())
-        editor = Editor(rng, model, fresh)
-        transactions = [editor.transaction() for _ in range(rng.randint(1, 4))]
-        for transaction in transactions:
-            client.cmd("batch", transaction)
-        found = differences(model.objects, client.dump())
-        assert not found, f"{client} did not do what the model says: {found[:5]}\n{summary(transactions)}"
-        story += f"{client}:\n{summary(transactions)}\n"
+    story = "".join(edit(client, rng, fresh, rng.randint(1, 4)) for client in clients)
     at_once(clients, "resume")
     return story
 
@@ -195,10 +185,7 @@ def test_many_rounds_before_the_devices_meet_again(devices: Devices) -> None:
     for _ in range(10):
         story += offline_round(present, rng, fresh)
         settle(*present)
-        model = Model(WORLD, away.dump())
-        transaction = Editor(rng, model, fresh).transaction()
-        away.cmd("batch", transaction)
-        story += f"{away}:\n{summary([transaction])}\n"
+        story += edit(away, rng, fresh, 1)
     away.cmd("resume")
     settle(*clients)
     assert_equal(clients, f"seed {seed}\n{story}")

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from interop_devices import Devices, assert_equal, new_account, new_seed
-from interop_edits import Editor
-from interop_model import Model
-from interop_schema import WORLD
+from interop_edits import edit
 from realm_client import RealmClient, resets, settle
 from realm_driver import VERSIONS
 
@@ -38,12 +36,12 @@ def things(client: RealmClient) -> set[str]:
 @each_version
 def test_a_client_that_joins_late_is_equal(devices: Devices, version: str) -> None:
     seed = new_seed()
-    rng = random.Random(seed)
+    rng, fresh = random.Random(seed), itertools.count()
     early = devices.open(*(other for other in VERSIONS if other != version))
     for client in early * 2:
-        editor = Editor(rng, Model(WORLD, client.dump()), itertools.count())
-        for _ in range(10):
-            client.cmd("batch", editor.transaction())
+        client.cmd("pause")
+        edit(client, rng, fresh, 10)
+        client.cmd("resume")
         settle(*early)
     late = devices.open(version)
     settle(*late)
