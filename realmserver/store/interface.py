@@ -159,7 +159,8 @@ class RealmStore(Protocol):
         """The head as of the last commit."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A view of the newest version; leave the context before the Realm is closed."""
+        """A view of the newest version; leave the context before the Realm is closed, and soon: an append that needs
+        room may have to wait for snapshots of older versions."""
 
     def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
         """Make ``commit`` durable (with fsync, where the engine has a disk) and return the new head.
