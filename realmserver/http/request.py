@@ -1,0 +1,43 @@
+"""The part of Twisted's ``IRequest`` that this room uses, with types, which the interface itself does not have."""
+
+from typing import IO, Protocol
+
+from twisted.internet.interfaces import IAddress
+
+
+class Request(Protocol):
+    """One HTTP request and the answer to it."""
+
+    @property
+    def method(self) -> bytes:
+        """GET, POST, …"""
+
+    @property
+    def path(self) -> bytes:
+        """The path of the URL, still percent-encoded."""
+
+    @property
+    def args(self) -> dict[bytes, list[bytes]]:
+        """The query's arguments, decoded."""
+
+    @property
+    def content(self) -> IO[bytes]:
+        """The body."""
+
+    def getHeader(self, key: str, /) -> str | None:
+        """The last header of this name."""
+
+    def isSecure(self) -> bool:
+        """Whether the request came over TLS."""
+
+    def getHost(self) -> IAddress:
+        """The address of ours that the request came to."""
+
+    def getClientAddress(self) -> IAddress:
+        """The address that the request came from."""
+
+    def setResponseCode(self, code: int, /) -> None:
+        """Set the status of the answer."""
+
+    def setHeader(self, name: str, value: str, /) -> None:
+        """Set a header of the answer."""
