@@ -470,8 +470,6 @@ class ServerConnection:
 
     def _end(self, error: SyncError) -> None:
         """Send the one error that ends a connection, and end it (``spec/protocol.md`` 3.2)."""
-        if not self._legacy:
-            error = survivable(error)
         self._log("warning", f"error {error.code} sent: {error.text}")
         self._send(to_message(error, 0, self.negotiated))
         self._close(_OK, error.text)

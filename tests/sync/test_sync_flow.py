@@ -364,3 +364,29 @@ def test_a_host_that_goes_on_delivering_loses_the_connection(world: World) -> No
     content = json.loads(host.sent[-1].partition(b"\n")[2])
     assert code_of(host.sent[-1]) == 100
     assert content["tryAgain"] is True
+
+
+def test_the_locked_version_must_not_decrease(world: World) -> None:
+    world.realm("/test").write(b"a")
+    world.realm("/test").write(b"b")
+    host = active(world)
+    assert host.say(b"upload 1 0 0 0 2 2 2\n") == []
+    assert code_of(host.say(b"upload 1 0 0 0 3 2 1\n")[-1]) == 209
+
+
+def test_what_waited_behind_a_bad_upload_is_dropped(world: World) -> None:
+    world.realm("/test").allocate()
+    host = Host(world, auto=False)
+    host.say(KNOWN, IDENT, b"upload 1 0 0 0 3 9 0\n", b"mark 1 1\n", upload(4, 4))
+    assert [code_of(data) for data in host.answer()] == [209]
+    assert host.connection.outstanding_bytes == 0
+    assert asked_uploads(host) == []
+
+
+def test_a_download_that_tells_of_newer_versions_is_continued_without_being_told(world: World) -> None:
+    world.realm("/test").batch = 0
+    host = active(world, auto=False)
+    world.realm("/test").write(b"a")
+    host.carry_out(host.connection.advanced(host.session(1), 1))
+    world.realm("/test").write(b"b")
+    assert [data.split()[2] for data in host.answer()] == [b"1", b"2"]

@@ -535,3 +535,13 @@ def test_a_late_failure_of_a_session_that_is_gone_is_ignored(host: Host) -> None
         assert host.connection.refused(session, failure) == []
     assert host.connection.answered(session, BadUpload("x")) == []
     assert host.connection.advanced(session, 5) == []
+
+
+@pytest.mark.parametrize(("code", "instead"), [(205, 204), (218, 206), (224, 201), (104, 103)])
+def test_codes_that_abort_real_clients_are_replaced_for_them_only(world: World, code: int, instead: int) -> None:
+    for is_legacy in (False, True):
+        host = active(Host(world, legacy_token=is_legacy))
+        host.carry_out(host.connection.refused(host.session(1), SyncError(Code(code), "text")))
+        assert error(host.sent[-1])[0] == (code if is_legacy else instead)
+        host.carry_out(host.connection.lost())
+        world.realms.clear()
