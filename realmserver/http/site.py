@@ -60,6 +60,7 @@ class QuietSite(Site):
     """A site without tracebacks in its pages, and without queries in its log."""
 
     displayTracebacks = False
+    noisy = False
 
     def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
