@@ -15,6 +15,7 @@ from realmserver.changeset.instructions import (
     TYPE_INT,
     TYPE_LINK,
     TYPE_NULL,
+    TYPE_STRING,
     TYPE_UUID,
     AddColumn,
     AddTable,
@@ -26,7 +27,7 @@ from realmserver.changeset.instructions import (
     PathInstruction,
     Payload,
 )
-from realmserver.realms.schema import KEY_TYPE_OF_DICTIONARIES, TYPE_MIXED, Column, Schema, Table
+from realmserver.realms.schema import TYPE_MIXED, Column, Schema, Table
 
 MAX_CLASS_NAME: Final = 57
 """Bytes: clients cut a longer name silently, so that two names could become one (``spec/changeset.md`` 8)."""
@@ -184,7 +185,7 @@ def check_new_column(instruction: AddColumn, schema: Schema, table: Table) -> No
     _check_column_name(instruction, instruction.field)
     if len(table.columns) >= MAX_COLUMNS:
         bad(instruction, f"more than {MAX_COLUMNS} columns")
-    if instruction.collection == COLLECTION_DICTIONARY and instruction.key_type != KEY_TYPE_OF_DICTIONARIES:
+    if instruction.collection == COLLECTION_DICTIONARY and instruction.key_type != TYPE_STRING:
         bad(instruction, "a dictionary whose keys are not strings")
     if not TYPE_MIXED <= instruction.type <= TYPE_UUID:
         bad(instruction, f"{TYPE_NAMES.get(instruction.type, str(instruction.type))} is not a column's type")

@@ -10,7 +10,6 @@ import base64
 import json
 import uuid
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Protocol
 
 from attrs import frozen
@@ -117,7 +116,7 @@ class JsonForm:
                 return {"link": [content[0], self.key(content[1])]}
             if kind == TYPE_TIMESTAMP:
                 return {"ts": list(content)}
-            return {"decimal": decimal_text(decimal_of(content))}
+            return {"decimal": str(decimal_of(content))}
         if isinstance(content, bytes):
             if kind == TYPE_BINARY:
                 return {"bin": base64.b64encode(content).decode()}
@@ -145,11 +144,6 @@ class JsonForm:
 def json_text(value: object) -> str:
     """The text by which states are sorted."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def decimal_text(value: Decimal) -> str:
-    """A decimal as text without a plus sign or needless zeros of the exponent; compare as numbers."""
-    return str(value)
 
 
 class View:

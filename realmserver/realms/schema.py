@@ -19,7 +19,6 @@ from realmserver.changeset.instructions import (
     TABLE_EMBEDDED,
     TYPE_LINK,
     TYPE_NULL,
-    TYPE_STRING,
 )
 from realmserver.realms.packing import BrokenRecord, Unpacker, put_text, put_uint
 
@@ -179,7 +178,3 @@ def decode_table(name: str, row: bytes) -> Table:
     if kind > 2:
         raise BrokenRecord(f"table type {kind} in the row of {name}")
     return Table(table_id, name, kind, pk, columns, next_column, mixed_target)
-
-
-KEY_TYPE_OF_DICTIONARIES: Final = TYPE_STRING
-"""The only type of a dictionary's keys that clients can add (``spec/merge.md`` 8.5)."""

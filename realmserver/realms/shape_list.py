@@ -42,7 +42,7 @@ def first_leaf(slots: int) -> ListBody:
 class SlotTree:
     """The slots of the list node ``node`` of ``table``. Indices are in range."""
 
-    __slots__ = ("_body", "_key", "_node", "_records", "_table")
+    __slots__ = ("_body", "_node", "_record", "_records", "_table")
 
     def __init__(self, records: Records, table: int, node: int) -> None:
         self._records = records
@@ -51,7 +51,7 @@ class SlotTree:
         record = records.get((table, node))
         assert isinstance(record, Node)
         assert isinstance(record.body, ListBody)
-        self._key = record
+        self._record = record
         self._body = record.body
 
     def size(self) -> int:
@@ -125,8 +125,8 @@ class SlotTree:
         while isinstance(page, Inner) and len(page.children) <= 1:
             page = self._take_up(page)
         self._body = ListBody(page, next_page)
-        self._key = self._key._replace(body=self._body)
-        self._records.put((self._table, self._node), self._key)
+        self._record = self._record._replace(body=self._body)
+        self._records.put((self._table, self._node), self._record)
 
     def _take_up(self, root: Inner) -> Page:
         """The page that replaces a root with one page or none below it."""

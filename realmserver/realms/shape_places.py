@@ -5,7 +5,7 @@ to know that it gets a node of its own; then every container above it has one to
 """
 
 from abc import ABC, abstractmethod
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from realmserver.changeset.instructions import COLLECTION_DICTIONARY, TYPE_INT, TYPE_NULL, Payload
 from realmserver.realms.places import ABSENT, DICTIONARY, LIST, NULL, OBJECT, DictionaryPlaces
@@ -43,6 +43,8 @@ class Holder(ABC):
 
     __slots__ = ("_at", "_parent", "_shape", "_table", "key")
 
+    kind_of_self: ClassVar[int]
+
     def __init__(
         self, shape: Nodes, table: int, parent: "Holder | None", at: Step, key: RecordKey | None = None
     ) -> None:
@@ -66,8 +68,6 @@ class Holder(ABC):
     @abstractmethod
     def new_body(self) -> dict[int, Child] | ListBody | None:
         """The body of a node for what is now known of this container."""
-
-    kind_of_self: int
 
     def record_key(self) -> RecordKey:
         """The key of this container's record; makes a node if it has none."""
@@ -94,7 +94,7 @@ class ShapeFields(Holder):
 
     __slots__ = ("owner",)
 
-    kind_of_self = OBJECT
+    kind_of_self: ClassVar[int] = OBJECT
 
     def __init__(
         self, shape: Nodes, table: int, parent: Holder | None, at: Step, owner: Table, key: RecordKey | None = None
@@ -182,7 +182,7 @@ class ShapeList(Holder):
 
     __slots__ = ("_column",)
 
-    kind_of_self = LIST
+    kind_of_self: ClassVar[int] = LIST
 
     def __init__(self, shape: Nodes, table: int, parent: Holder, at: Step, column: Column) -> None:
         super().__init__(shape, table, parent, at)
@@ -293,7 +293,7 @@ class ShapeDictionary(Holder):
 
     __slots__ = ("_column",)
 
-    kind_of_self = DICTIONARY
+    kind_of_self: ClassVar[int] = DICTIONARY
 
     def __init__(self, shape: Nodes, table: int, parent: Holder, at: Step, column: Column) -> None:
         super().__init__(shape, table, parent, at)
