@@ -42,7 +42,8 @@ def test_fifty_thousand_objects_reach_a_fresh_client(server: ServerProcess, devi
     downloaded = time.monotonic()
     peak = peak_megabytes(server.pid)
     print(
-        f"{OBJECTS} objects: written and uploaded in {uploaded - started:.1f} s, downloaded in {downloaded - uploaded:.1f} s; "
+        f"{OBJECTS} objects: written and uploaded in {uploaded - started:.1f} s, "
+        f"downloaded in {downloaded - uploaded:.1f} s; "
         f"server's peak memory {peak:.0f} MB, {before:.0f} MB at the start"
     )
     assert reader.cmd("count", "Row") == OBJECTS
