@@ -39,6 +39,10 @@ MAX_BATCH_UPLOADS: Final = 256
 MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
 """Bytes of changesets in one commit beyond the first upload: bounds the memory of a batch."""
 
+MAX_WAITING_SIZE: Final = 64 * 1024 * 1024
+"""Bytes of changesets that may wait for one Realm. Whoever comes with more is asked to come again later; a connection
+stops being read from long before (``sync.backlog``), so this takes many of them."""
+
 T = TypeVar("T")
 
 
@@ -67,6 +71,7 @@ class _Waiting:
 
     upload: Upload
     done: Done[UploadDone]
+    size: int
 
 
 class LiveRealm(Generic[Body]):
@@ -92,6 +97,7 @@ class LiveRealm(Generic[Body]):
         self._realm: Realm | None = None
         self._head: Head | None = None
         self._queue: deque[_Call | _Waiting] = deque()
+        self._waiting_size = 0
         self._progress: dict[int, _Waiting] = {}
         self._flush_due = False
         self._busy = False
@@ -170,8 +176,12 @@ class LiveRealm(Generic[Body]):
 
     def upload(self, upload: Upload, done: Done[UploadDone]) -> None:
         """Integrate ``upload`` and make it durable; then answer."""
-        waiting = _Waiting(upload, done)
+        waiting = _Waiting(upload, done, sum(len(entry.changeset) for entry in upload.entries))
         if upload.entries:
+            if self._waiting_size and self._waiting_size + waiting.size > MAX_WAITING_SIZE:
+                done(RealmUnavailable("too much is waiting to be integrated into this Realm"))
+                return
+            self._waiting_size += waiting.size
             self._queue.append(waiting)
             self._next()
             return
@@ -244,7 +254,7 @@ class LiveRealm(Generic[Body]):
             waiting = self._queue[0]
             if isinstance(waiting, _Call):
                 break
-            size += sum(len(entry.changeset) for entry in waiting.upload.entries)
+            size += waiting.size
             if batch and size > MAX_BATCH_SIZE:
                 break
             batch.append(waiting)
@@ -258,7 +268,16 @@ class LiveRealm(Generic[Body]):
             result = realm.integrate([waiting.upload for waiting in batch])
             return lambda: self._integrated(batch, result)
 
-        self._run(work, [waiting.done for waiting in batch])
+        self._run(work, [self._answer(waiting) for waiting in batch])
+
+    def _answer(self, waiting: _Waiting) -> Done[UploadDone]:
+        """Answers an upload that has left the queue."""
+
+        def answer(result: UploadDone | RealmError) -> None:
+            self._waiting_size -= waiting.size
+            waiting.done(result)
+
+        return answer
 
     def _integrated(self, batch: list[_Waiting], result: Integration) -> None:
         self._fanout.appended(result.entries)
@@ -266,7 +285,7 @@ class LiveRealm(Generic[Body]):
             if isinstance(answer, UploadDone) and waiting.upload.ident in self._cursors:
                 self._cursors[waiting.upload.ident] = answer.upload
         for waiting, answer in zip(batch, result.answers, strict=True):
-            waiting.done(answer)
+            self._answer(waiting)(answer)
         if result.entries:
             for subscriber in list(self._subscribers.values()):
                 subscriber.advanced(result.head.version)

@@ -238,6 +238,20 @@ def test_a_failing_store_is_reported_and_the_realm_goes_on() -> None:
     assert done[1] == UploadDone(UploadCursor(2, 0))
 
 
+def test_when_too_much_waits_an_upload_is_asked_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 10)
+    bench = Bench()
+    first, second = bench.client(), bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(first.ident, (2, 0, schema())), done.append)
+    bench.live.upload(upload(second.ident, (2, 0, schema())), done.append)
+    assert isinstance(done[0], RealmUnavailable)
+    bench.workers.run_all()
+    bench.live.upload(upload(second.ident, (2, 0, schema())), done.append)
+    bench.workers.run_all()
+    assert done[1:] == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(2, 0))]
+
+
 @pytest.mark.parametrize("used_last", [0, 1])
 def test_the_least_recently_used_idle_store_is_closed_when_there_are_too_many(used_last: int) -> None:
     workers = HeldWorkers()
