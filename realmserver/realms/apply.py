@@ -66,7 +66,7 @@ from realmserver.realms.places import (
     Model,
 )
 from realmserver.realms.resolve import Entry, Property, Slot, resolve
-from realmserver.realms.schema import Column, Schema, Table
+from realmserver.realms.schema import Column, Schema, Table, columns_on_path
 
 _KIND_OF_PAYLOAD: Final = {TYPE_LIST: LIST, TYPE_DICTIONARY: DICTIONARY}
 _KIND_OF_CLEAR: Final = {COLLECTION_LIST: LIST, COLLECTION_DICTIONARY: DICTIONARY}
@@ -433,21 +433,7 @@ def may_drop(instruction: Instruction, schema: Schema) -> bool:
     its path touches a Mixed place or a list of embedded objects (``spec/merge.md`` 8.6). Judged on ``schema`` alone."""
     if not isinstance(instruction, PathInstruction):
         return False
-    table = schema.tables.get(instruction.table)
-    name: str | None = instruction.field
-    done = 0
-    while table is not None and name is not None:
-        column = table.columns.get(name)
-        if column is None:
-            return False
-        if column.mixed or (column.embedded and column.collection == COLLECTION_LIST):
-            return True
-        if not column.embedded:
-            return False
-        if column.collection == COLLECTION_DICTIONARY:
-            done += 1  # the key
-        at = instruction.path[done] if done < len(instruction.path) else None
-        name = at if isinstance(at, str) else None
-        table = schema.target(column)
-        done += 1
-    return False
+    return any(
+        column.mixed or (column.embedded and column.collection == COLLECTION_LIST)
+        for column, _ in columns_on_path(instruction, schema)
+    )

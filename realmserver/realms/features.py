@@ -8,7 +8,6 @@ from typing import Final
 
 from realmserver.changeset.instructions import (
     COLLECTION_DICTIONARY,
-    COLLECTION_LIST,
     COLLECTION_SET,
     COLLECTION_SINGLE,
     TABLE_ASYMMETRIC,
@@ -26,7 +25,7 @@ from realmserver.changeset.instructions import (
     SetInsert,
     Update,
 )
-from realmserver.realms.schema import Column, Schema
+from realmserver.realms.schema import Schema, columns_on_path
 
 OLDEST: Final = 2
 MIXED_AND_COLLECTIONS: Final = 3
@@ -56,14 +55,7 @@ def _required(instruction: Instruction, schema: Schema) -> int:
 
 def _makes_collection(clear: Clear, schema: Schema) -> bool:
     """Whether ``clear`` makes a Mixed place a collection, rather than emptying a collection column."""
-    table = schema.tables.get(clear.table)
-    column: Column | None = table.columns.get(clear.field) if table is not None else None
-    left = len(clear.path)
-    while column is not None and not column.mixed:
-        if column.collection in (COLLECTION_LIST, COLLECTION_DICTIONARY):
-            left -= 1  # the index or the key
-        table = schema.target(column) if column.embedded else None
-        name = clear.path[-left] if left > 0 else None
-        column = table.columns.get(name) if table is not None and isinstance(name, str) else None
-        left -= 1
-    return column is not None and (left > 0 or column.collection == COLLECTION_SINGLE)
+    return any(
+        column.mixed and (left > 0 or column.collection == COLLECTION_SINGLE)
+        for column, left in columns_on_path(clear, schema)
+    )

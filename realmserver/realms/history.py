@@ -1,8 +1,8 @@
 """What a Realm keeps in memory of its history, so that an upload need not read all of it (``spec/merge.md`` 8.4).
 
 Two caches, both bounded and both only caches: which objects each recent server version touches, and the parsed
-reciprocal changesets of client files that have lately uploaded. Both follow what is durable; after a commit that failed
-:meth:`History.forget` empties them.
+reciprocal changesets of client files that have lately uploaded. They are ahead of the store while a batch is made; if
+its commit fails, the whole History is thrown away.
 """
 
 from collections import OrderedDict
@@ -30,10 +30,6 @@ class History:
     """The memory of one Realm's log, which stands at ``version`` now. Used by one thread at a time."""
 
     def __init__(self, version: int) -> None:
-        self.forget(version)
-
-    def forget(self, version: int) -> None:
-        """Begin anew with a Realm that stands at ``version``: after a commit that failed."""
         self._index = HistoryIndex(version)
         self._origins: dict[int, int] = {}
         self._reciprocals: OrderedDict[tuple[int, int], Changeset] = OrderedDict()

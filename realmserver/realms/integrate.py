@@ -20,7 +20,7 @@ from realmserver.merge.errors import TransformError
 from realmserver.merge.summaries import Summary, summarize
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
-from realmserver.realms.features import required_protocol
+from realmserver.realms.features import NESTED_COLLECTIONS, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (
     BadClientFileIdent,
@@ -36,11 +36,8 @@ from realmserver.realms.requests import (
 from realmserver.realms.shape import Shape
 from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
 
-Dropped = Callable[[int, str], None]
-"""Told of an instruction that was left out (8.6): the client file's ident, and a text for the log."""
-
-NESTED_COLLECTIONS: int = 13
-"""The first protocol version with lists and dictionaries in Mixed; before it Clear carries no collection type."""
+Mended = Callable[[int, str], None]
+"""Told of an instruction that was left out or replaced (8.6): the client file's ident, and a text for the log."""
 
 
 @frozen
@@ -76,18 +73,18 @@ class Batch:
     """Gathers the uploads of one transaction.
 
     ``snapshot`` shows the Realm as the batch found it; ``salt`` goes into every version the batch makes; ``now`` is
-    Unix seconds; ``dropped`` hears of instructions that the known faults of the rules made impossible to apply.
+    Unix seconds; ``mended`` hears of instructions that the known faults of the rules made impossible to apply.
     """
 
     def __init__(
-        self, history: History, shape: Shape, snapshot: Snapshot, *, salt: int, now: int, dropped: Dropped
+        self, history: History, shape: Shape, snapshot: Snapshot, *, salt: int, now: int, mended: Mended
     ) -> None:
         self._history = history
         self._shape = shape
         self._snapshot = snapshot
         self._salt = salt
         self._now = now
-        self._dropped = dropped
+        self._mended = mended
         head = snapshot.head
         self._version = head.version
         self._size = head.size
@@ -170,7 +167,7 @@ class Batch:
         """Apply a merged changeset to the shape, and make the log entry that it becomes."""
         changeset = item.changeset
         applier = self._shape.applier
-        for instruction in changeset.instructions:
+        for place, instruction in enumerate(changeset.instructions):
             if instruction.discarded:
                 continue
             try:
@@ -178,8 +175,7 @@ class Batch:
             except BadChangeset as error:
                 if not self._is_known_fault(work, instruction):
                     raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
-                instruction.discarded = changeset.dirty = True
-                self._dropped(work.ident, f"{describe(instruction)}: {error}")
+                self._mend(work, changeset, place, str(error))
         data = encode(changeset) if changeset.dirty else item.canonical
         work.size += len(data)
         work.entries.append(
@@ -205,6 +201,20 @@ class Batch:
         such a merge a client may hold something else there than the server, until the place is next written.
         """
         return (work.merged or work.tolerant) and may_drop(instruction, self._shape.applier.schema)
+
+    def _mend(self, work: Work, changeset: Changeset, place: int, cause: str) -> None:
+        """Take out an instruction that no client could apply, or put in its place what they all can (8.6)."""
+        failed = changeset.instructions[place]
+        applier = self._shape.applier
+        replacement = applier.replacement(failed)
+        if replacement is None:
+            failed.discarded = True
+            self._mended(work.ident, f"left out {describe(failed)}: {cause}")
+        else:
+            applier.apply(replacement)
+            changeset.instructions[place] = replacement
+            self._mended(work.ident, f"stored {describe(replacement)} for {describe(failed)}: {cause}")
+        changeset.dirty = True
 
     def _accept(self, work: Work, client: ClientFile) -> None:
         """Take over what one good upload has done."""

@@ -32,7 +32,7 @@ from realmserver.realms.requests import (
     UserMismatch,
 )
 from realmserver.realms.shape import Shape
-from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot, StoreError
+from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
 
 DOWNLOAD_SIZE: Final = 4 * 1024 * 1024
 """Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows."""
@@ -69,10 +69,14 @@ class Realm:
         self._store = store
         self._environment = environment
         self._salt = environment.random_salt()
-        self._head = store.head()
-        self._history = History(self._head.version)
+        self._load()
+
+    def _load(self) -> None:
+        """Begin with what is durable and nothing else: when the Realm is opened, and after a batch failed."""
         self._snapshot: Snapshot | None = None
-        with store.snapshot() as snapshot:
+        self._head = self._store.head()
+        self._history = History(self._head.version)
+        with self._store.snapshot() as snapshot:
             self._shape = Shape(self._read_shape, snapshot.schema())
 
     @property
@@ -140,7 +144,7 @@ class Realm:
     def _check_client_file(self, request: Identify, snapshot: Snapshot) -> ClientFile:
         if request.latest.version > self._head.version:
             raise BadServerVersion(
-                f"the client has heard of server version {request.latest.version}, here {self._head.version} is the last"
+                f"the client knows of server version {request.latest.version}, the last here is {self._head.version}"
             )
         client = snapshot.client(request.ident)
         if client is None and request.ident != SERVER_FILE_IDENT:
@@ -165,8 +169,9 @@ class Realm:
 
     def integrate(self, uploads: Sequence[Upload]) -> Integration:
         """Integrate ``uploads`` in one durable transaction. A bad upload is answered with its error and leaves no
-        trace; so does every later one of the same client file in the batch. Raises :class:`StoreError` if nothing
-        could be made durable, and then all is as before."""
+        trace; so does every later one of the same client file in the batch. Whatever else is raised (StoreError where
+        nothing could be made durable, BrokenRecord), all is as before."""
+        is_done = False
         try:
             with self._store.snapshot() as self._snapshot:
                 batch = Batch(
@@ -175,7 +180,7 @@ class Realm:
                     self._snapshot,
                     salt=self._salt,
                     now=self._environment.now(),
-                    dropped=self._dropped,
+                    mended=self._mended,
                 )
                 answers = tuple(_integrate_each(batch, uploads))
             self._snapshot = None
@@ -184,20 +189,14 @@ class Realm:
                 commit.schema, commit.shape, commit.shape_prefixes = self._shape.changes()
                 self._append(commit)
                 self._shape.settle()
-        except StoreError:
-            self._start_again()
-            raise
+            is_done = True
+        finally:
+            if not is_done:
+                self._load()
         return Integration(answers, tuple(commit.entries), self._head)
 
     def _append(self, commit: Commit) -> None:
         self._head = self._store.append(self._head.version, self._head.epoch, commit)
-
-    def _start_again(self) -> None:
-        """Forget what a commit that failed would have made true."""
-        self._snapshot = None
-        self._head = self._store.head()
-        self._history.forget(self._head.version)
-        self._shape.discard()
 
     def _read_shape(self, key: bytes) -> bytes | None:
         if self._snapshot is None:
@@ -205,10 +204,8 @@ class Realm:
                 return snapshot.shape(key)
         return self._snapshot.shape(key)
 
-    def _dropped(self, ident: int, text: str) -> None:
-        self._environment.warn(
-            self.name, f"left out an instruction of client file {ident} that no client can apply: {text}"
-        )
+    def _mended(self, ident: int, text: str) -> None:
+        self._environment.warn(self.name, f"in a changeset of client file {ident} that no client could apply: {text}")
 
     def download(self, ident: int, cursor: DownloadCursor, head: Head) -> Download:
         """What to send next to client file ``ident``, whose session stands at ``cursor``: nothing after ``head``."""

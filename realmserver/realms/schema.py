@@ -5,10 +5,11 @@ table. Records about objects use these numbers, so a class or column that is era
 without any object being touched. Tables and columns are immutable; a change makes new ones, so keeping an earlier
 mapping of tables is keeping the earlier schema.
 
-This module knows nothing of instructions or objects; what may be added or erased is decided in ``apply``.
+This module knows nothing of objects, and of instructions only their paths; what may be added or erased is decided in
+``apply``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -19,6 +20,7 @@ from realmserver.changeset.instructions import (
     TABLE_EMBEDDED,
     TYPE_LINK,
     TYPE_NULL,
+    PathInstruction,
 )
 from realmserver.realms.packing import BrokenRecord, Unpacker, put_text, put_uint
 
@@ -132,6 +134,24 @@ class Schema:
             if other is not table
             for column in other.columns.values()
         )
+
+
+def columns_on_path(instruction: PathInstruction, schema: Schema) -> Iterator[tuple[Column, int]]:
+    """The columns that the path of ``instruction`` leads through, as far as they exist: the property itself, then those
+    of embedded objects below it. With each, how many elements of the path are left behind the property's name."""
+    table = schema.tables.get(instruction.table)
+    name: str | int | None = instruction.field
+    done = 0
+    while table is not None and isinstance(name, str) and name in table.columns:
+        column = table.columns[name]
+        yield column, len(instruction.path) - done
+        if column.mixed or not column.embedded:
+            return
+        if column.collection != COLLECTION_SINGLE:
+            done += 1  # the index or the key
+        table = schema.target(column)
+        name = instruction.path[done] if done < len(instruction.path) else None
+        done += 1
 
 
 def encode_table(table: Table) -> bytes:
