@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from interop_model import differences
 from interop_schema import WORLD, Schema
-from realm_client import RealmClient
+from realm_client import RealmClient, at_once
 
 Json = Any
 
@@ -86,13 +86,19 @@ def new_seed() -> int:
     return seed
 
 
-def assert_equal(devices: Iterable[RealmClient], story: str = "") -> Json:
-    """All devices hold the same objects, and no one was asked to reset. Returns what they hold.
+def assert_equal(devices: Iterable[RealmClient], story: str = "", *, interrupted: bool = False) -> Json:
+    """All devices hold the same objects, and none reported an error to its application. Returns what they hold.
 
     Args:
         story: what led here, for the message.
+        interrupted: the server was away for a while, and the devices may have told so; a reset or a fatal error counts.
     """
-    first, *others = devices
+    everyone = list(devices)
+    reported = [error for found in at_once(everyone, "errors") for error in found]
+    if interrupted:
+        reported = [error for error in reported if error["isFatal"] or error["isClientResetRequested"]]
+    assert not reported, f"{json.dumps(reported, indent=1)}\n{story}"
+    first, *others = everyone
     held = first.dump()
     for other in others:
         found = differences(held, other.dump())

@@ -164,11 +164,6 @@ class RealmClient:
         """All objects: ``{class: {key as JSON: object}}``."""
         return self.cmd("dump")
 
-    def errors(self) -> list[Json]:
-        """The errors that the SDK reported to the application for the current Realm."""
-        found: list[Json] = self.cmd("errors")
-        return found
-
     def wait_upload(self, seconds: float = SYNC_SECONDS) -> None:
         """Returns when the server has acknowledged every local change. Raises ``ClientError`` "timeout"."""
         self.cmd("wait_upload", round(seconds * 1000), timeout=seconds + ANSWER_SECONDS)
@@ -216,8 +211,3 @@ def settle(*clients: RealmClient, seconds: float = SYNC_SECONDS) -> None:
     milliseconds = round(seconds * 1000)
     at_once(clients, "wait_upload", milliseconds, timeout=seconds + ANSWER_SECONDS)
     at_once(clients, "wait_download", milliseconds, timeout=seconds + ANSWER_SECONDS)
-
-
-def resets(clients: Iterable[RealmClient]) -> list[Json]:
-    """Every error reported so far by which the server, or the client itself, asked for a client reset."""
-    return [error for errors in at_once(clients, "errors") for error in errors if error["isClientResetRequested"]]

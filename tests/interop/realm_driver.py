@@ -66,7 +66,7 @@ def client_command(version: str) -> list[str]:
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-Xmx512m",
-        f"-Djava.library.path={out / 'native' / version}",
+        f"-Djava.library.path={out / 'lib' / version}",
         "-cp",
         f"{out / 'classes' / version}:{out / 'lib' / version}/*",
         "RealmClient",
@@ -83,25 +83,17 @@ def build() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out / "lock"):
         for version in VERSIONS:
-            lib, classes, native = (out / kind / version for kind in ("lib", "classes", "native"))
-            with _stamped(out / f"{version}.jars", _digest([SOURCES / "pom.xml"])) as stale:
+            lib, classes = out / "lib" / version, out / "classes" / version
+            with _made(lib, _digest([SOURCES / "pom.xml"])) as stale:
                 if stale:
-                    _replace(lib, native)
                     _run("mvn", "-q", "-B", "-f", SOURCES / "pom.xml", f"-Drealm.version={version}", _COPY_DEPENDENCIES,
                          f"-DoutputDirectory={lib}", "-DincludeScope=runtime")  # fmt: skip
                     with zipfile.ZipFile(lib / f"cinterop-jvm-{version}.jar") as jar:
-                        (native / "librealmc.so").write_bytes(jar.read("jni/linux/librealmc.so"))
+                        (lib / "librealmc.so").write_bytes(jar.read("jni/linux/librealmc.so"))
             sources = sorted((SOURCES / "src").glob("*.java"))
-            with _stamped(out / f"{version}.classes", _digest([SOURCES / "pom.xml", *sources])) as stale:
+            with _made(classes, _digest([SOURCES / "pom.xml", *sources])) as stale:
                 if stale:
-                    _replace(classes)
                     _run("javac", "-nowarn", "-cp", f"{lib}/*", "-d", classes, *sources)
-
-
-def _replace(*directories: Path) -> None:
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
 
 
 def _digest(files: list[Path]) -> str:
@@ -122,9 +114,13 @@ def _run(*command: str | Path) -> None:
 
 
 @contextmanager
-def _stamped(stamp: Path, digest: str) -> Iterator[bool]:
-    """Gives True where the stamp is missing or tells of other sources; writes it when the work was done."""
+def _made(directory: Path, digest: str) -> Iterator[bool]:
+    """Gives True, and an empty directory, where it was not made from these sources; marks it when that was done."""
+    stamp = directory / ".made-from"
     stale = not stamp.exists() or stamp.read_text() != digest
+    if stale:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
     yield stale
     if stale:
         stamp.write_text(digest)
