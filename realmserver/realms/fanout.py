@@ -60,11 +60,13 @@ class _Range:
 
 
 class Fanout(Generic[Body]):
-    """Builds DOWNLOADs. ``encode`` makes a body of entries; it may run in a thread."""
+    """Builds DOWNLOADs. ``encode`` makes a body of entries; it may run in a thread. ``read_done`` is called when a
+    reading of the store has ended."""
 
-    def __init__(self, workers: Workers, encode: Encode[Body]) -> None:
+    def __init__(self, workers: Workers, encode: Encode[Body], read_done: Callable[[], None]) -> None:
         self._workers = workers
         self._encode = encode
+        self._read_done = read_done
         self._tail: deque[LogEntry] = deque()
         self._tail_size = 0
         self._authors: dict[int, int] = {}
@@ -132,11 +134,13 @@ class Fanout(Generic[Body]):
             self._keep(wanted, result)
             for upload, done in self._reading.pop(wanted):
                 done((evolve(result[0], upload=upload), result[1]))
+            self._read_done()
 
         def failed(error: Exception) -> None:
             self._workers.report(realm.name, error)
             for _, done in self._reading.pop(wanted):
                 done(RealmUnavailable("the Realm's storage failed, see the server's log"))
+            self._read_done()
 
         self._workers.run(read, made, failed)
 

@@ -78,7 +78,7 @@ class LiveRealm(Generic[Body]):
     """The one place through which sessions reach the Realm ``name``.
 
     ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
-    ``idle`` is called whenever the lane has run empty.
+    ``idle`` is called whenever nothing runs and nothing waits any more.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class LiveRealm(Generic[Body]):
         self._open_realm = open_realm
         self._workers = workers
         self._idle = idle
-        self._fanout: Fanout[Body] = Fanout(workers, encode)
+        self._fanout: Fanout[Body] = Fanout(workers, encode, self._next)
         self._realm: Realm | None = None
         self._head: Head | None = None
         self._queue: deque[_Call | _Waiting] = deque()
@@ -236,7 +236,8 @@ class LiveRealm(Generic[Body]):
         if self._busy:
             return
         if not self._queue:
-            self._idle(self)
+            if self.is_idle:
+                self._idle(self)
             return
         self._busy = True
         first = self._queue[0]

@@ -42,9 +42,12 @@ class Registry(Generic[Body]):
 
     def _idle(self, live: LiveRealm[Body]) -> None:
         """``live`` has done its work for now."""
-        if live.is_open:
-            self._open[live.name] = live
-            self._open.move_to_end(live.name)
+        if live.is_abandoned:
+            self._realms.pop(live.name, None)
+            self._check_stopped()
+            return
+        self._open[live.name] = live
+        self._open.move_to_end(live.name)
         if self._stopped is not None:
             self._close(live)
             return

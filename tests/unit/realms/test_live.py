@@ -297,3 +297,43 @@ def test_stopping_makes_waiting_progress_durable_and_closes_every_store() -> Non
         known = snapshot.client(client.ident)
     assert known is not None
     assert known.client_version == 8
+
+
+def test_a_store_is_not_closed_while_it_is_read() -> None:
+    workers = HeldWorkers()
+    store = memory_store()
+    registry: Registry[Body] = Registry(store, FixedEnvironment(), workers, lambda entries: (), 10)
+    live = registry.get("/a")
+    clients: list[ClientFile | RealmError] = []
+    for _ in range(2):
+        live.allocate("user", clients.append)
+    workers.run_all()
+    writer, reader = clients
+    assert isinstance(writer, ClientFile)
+    assert isinstance(reader, ClientFile)
+    live.upload(upload(writer.ident, (2, 0, schema())), lambda answer: None)
+    workers.run_all()
+    live.close_store(lambda: None)
+    workers.run_all()
+    live.open(lambda answer: None)
+    workers.run_all()
+    found: list[tuple[Download, Body] | RealmError] = []
+    live.fetch(reader.ident, DownloadCursor(), 14, found.append)
+    stopped: list[bool] = []
+    registry.stop(lambda: stopped.append(True))
+    assert not stopped
+    assert len(workers.waiting) == 1, "the reading, and no closing yet"
+    workers.run_all()
+    assert stopped
+    assert not isinstance(found[0], RealmError)
+
+
+def test_a_realm_that_cannot_be_opened_is_not_remembered() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 10)
+    answers: list[RealmError | None] = []
+    live = registry.get("not a path")
+    live.open(answers.append)
+    workers.run_all()
+    assert isinstance(answers[0], RealmUnavailable)
+    assert registry.get("not a path") is not live
