@@ -13,6 +13,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from realmserver.changeset.instructions import BadChangeset, Instruction
+from realmserver.client.address import native_key
 from realmserver.client.transaction import Transaction
 from realmserver.merge.errors import TransformError
 from realmserver.realms.mirror import ClientHistory
@@ -24,7 +25,7 @@ FIRST_VERSION: Final = 1
 """The version of an empty file."""
 
 UPLOAD_SIZE: Final = 128 * 1024
-"""Bytes of changesets after which one UPLOAD ends and the next begins, as real clients do it (``spec/protocol.md`` 1.5)."""
+"""Bytes of changesets after which an UPLOAD ends and the next begins, as in real clients (``spec/protocol.md`` 1.5)."""
 
 TIMESTAMP_EPOCH: Final = 1_420_070_400
 """2015-01-01 in Unix seconds: where the timestamps of changesets begin."""
@@ -91,6 +92,13 @@ class LocalRealm:
     def is_uploaded(self) -> bool:
         """Whether the server has acknowledged all local transactions."""
         return self._file.upload.client_version >= self._last_written
+
+    def get(self, class_name: str, key: object) -> dict[str, object] | None:
+        """The properties of an object by name, None if there is none; ``key`` as :meth:`Transaction.create` takes it.
+
+        KeyError if there is no such class.
+        """
+        return self.values.get(class_name, native_key(self.values, class_name, key))
 
     def identified(self, ident: int, salt: int) -> None:
         """The server has given the file its ident and salt."""

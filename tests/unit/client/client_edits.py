@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from realmserver.client.transaction import PathElement, Transaction
+from realmserver.changeset.instructions import PathElement
+from realmserver.client.transaction import Transaction
 from realmserver.realms.reading import Timestamp
 
 KEYS = [f"t{number}" for number in range(5)]
