@@ -166,6 +166,9 @@ class LiveRealm(Generic[Body]):
                     earlier.superseded(subscriber)
             done(answer)
 
+        report = self._progress.pop(request.ident, None)
+        if report is not None:  # an earlier session's, which counts for the new one (spec/protocol.md 3.4)
+            self._queue.append(report)
         self._call(lambda realm: realm.identify(request, owner, protocol), identified)
 
     def leave(self, ident: int, subscriber: Subscriber) -> None:

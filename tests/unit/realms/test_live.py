@@ -158,6 +158,18 @@ def test_a_progress_report_waits_for_company_and_makes_no_news() -> None:
     assert listener.versions == []
 
 
+def test_an_ident_is_looked_at_after_the_progress_that_was_reported_before_it() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.identify(client)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), lambda answer: None)
+    answers: list[Identified | RealmError] = []
+    request = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+    bench.live.identify(request, "user", 14, Listener(), answers.append)
+    bench.workers.run_all()
+    assert answers == [Identified(UploadCursor(7, 0), 0, 0)]
+
+
 def test_a_download_acknowledges_only_what_is_durable() -> None:
     bench = Bench()
     client = bench.client()
