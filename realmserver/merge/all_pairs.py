@@ -1,7 +1,7 @@
 """The merge as it is specified, every instruction against every other (``spec/merge.md`` 2).
 
-Slow and plain. :mod:`realmserver.merge.walk` uses it where a class or a column is erased, and must give the same
-result everywhere else.
+Slow and plain: the measure of :mod:`realmserver.merge.walk`, which must give the same result and takes
+:func:`merge_pair` from here.
 """
 
 from collections.abc import Sequence

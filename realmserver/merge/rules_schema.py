@@ -80,14 +80,25 @@ def erase_table_erase_table(left: EraseTable, right: EraseTable, left_side: Chan
 def add_column_erase_table(left: AddColumn, right: EraseTable, left_side: Changeset, right_side: Changeset) -> None:
     """S4: a link to a class that the other side erased cannot be added; where it was added already it is erased first.
 
-    The only rule that adds an instruction: an EraseColumn, directly before the EraseTable (2.1). What becomes of it on
-    the walk is the business of :mod:`realmserver.merge.all_pairs`.
+    The only rule that adds an instruction: an EraseColumn, directly before the EraseTable (2.1). What becomes of it is
+    the business of who walks.
     """
-    if left.type == TYPE_LINK and left.target == right.table:
-        right_side.intern(left.table)
-        right_side.intern(left.field)
-        insert_before(EraseColumn(left.table, left.field), right, right_side)
-        discard(left, left_side)
+    if linked_class(left) == right.table:
+        insert_before(erase_linking_column(left, left_side, right_side), right, right_side)
+
+
+def linked_class(column: AddColumn) -> str | None:
+    """The class that a column links to; None if it is of another type."""
+    return column.target if column.type == TYPE_LINK else None
+
+
+def erase_linking_column(left: AddColumn, left_side: Changeset, right_side: Changeset) -> EraseColumn:
+    """What S4 does, except that the EraseColumn which it returns must still be put into ``right_side``."""
+    right_side.intern(left.table)
+    right_side.intern(left.field)
+    right_side.dirty = True
+    discard(left, left_side)
+    return EraseColumn(left.table, left.field)
 
 
 def add_column_add_column(left: AddColumn, right: AddColumn, left_side: Changeset, right_side: Changeset) -> None:

@@ -1,40 +1,53 @@
 """The merge of two concurrent histories, at a cost that follows the pairs of instructions that can meet.
 
 The result is that of :mod:`realmserver.merge.all_pairs`, the walk as it is specified (``spec/merge.md`` 2), to the last
-byte. Instead of trying every pair, the incoming side is put into an index, and each local instruction walks only its
-*line*: the incoming instructions that a rule can exist with, in their order. This works because what the index is made
-of never changes while rules edit instructions: opcode, class, key, field, the length of the path and a name at its
-beginning (rules change indices only). Rules exist only between (section 2.2)
+byte. Instead of trying every pair, the incoming side is put into an index, and each local instruction meets, in their
+order, only the incoming ones that a rule can exist with. This works because what the index is made of never changes
+while rules edit instructions. Rules exist only between (section 2.2)
 
+- instructions on one object (:mod:`realmserver.merge.objects`),
 - AddTable and AddTable of one class, AddColumn and AddColumn of one column,
-- EraseObject and anything on that object,
-- two path instructions on one property of one object, unless their paths begin with different names,
-- and EraseTable or EraseColumn and much else. Where one of these is on either side, every pair is tried.
+- EraseTable and everything of its class, and each AddColumn that links to its class,
+- EraseColumn and AddColumn, EraseColumn and Update of its column.
 
-No line has a pair with both a nested and a regular rule: such pairs need EraseTable or EraseColumn.
+Of each pair of schema instructions that a rule is about, one is discarded at least, and so is what meets an erasure of
+its class or column. Hence:
+
+- For an AddTable, an AddColumn and a CreateObject only the first that it can meet counts: there it ends.
+- Any other local instruction on an object ends at the first incoming erasure of its class or column (a path
+  instruction: of its object, too). It walks what comes before on its object.
+- A local EraseTable or EraseColumn (an EraseObject, too) sweeps: all it comes across falls and is never looked at
+  again, until it ends itself, at an erasure of the same or of its class.
+
+Rule S4 prepends an EraseColumn to an EraseTable (2.1). A new incoming one gets a place in the sequence between its
+neighbours, and later local instructions find it in the index. A new local one sweeps what is behind the AddColumn that
+caused it, at once. Both are put into their changesets when all is done, so that each costs the same in long ones.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
+from typing import TypeVar
 
 from realmserver.changeset.instructions import (
+    ADD_COLUMN,
+    ADD_TABLE,
     ERASE_COLUMN,
     ERASE_OBJECT,
     ERASE_TABLE,
     AddColumn,
     Changeset,
+    EraseColumn,
+    EraseTable,
     Instruction,
     Key,
     ObjectInstruction,
-    PathInstruction,
+    Update,
 )
-from realmserver.merge.all_pairs import merge_all_pairs
-from realmserver.merge.places import level
-from realmserver.merge.rules import NESTED, REGULAR, Rule
+from realmserver.merge.all_pairs import merge_pair
+from realmserver.merge.objects import IncomingObject
+from realmserver.merge.rows import BEGINNING, END, GAP, Entry, Row, earlier
+from realmserver.merge.rules_schema import erase_linking_column, linked_class
 
-_Meeting = tuple[Instruction, Changeset, Rule, bool, int]
-"""An incoming instruction, its changeset, the rule it meets the walking one with, whether it is that rule's first
-operand, and its place in the sequence of all incoming instructions."""
+_Place = TypeVar("_Place")
 
 
 def merge(incoming: Sequence[Changeset], local: Sequence[Changeset]) -> None:
@@ -49,17 +62,15 @@ def merge(incoming: Sequence[Changeset], local: Sequence[Changeset]) -> None:
     Raises :class:`~realmserver.merge.errors.TransformError` where the sides contradict each other. Both are then half
     transformed and must be thrown away.
     """
-    if _is_destructive(incoming) or _is_destructive(local):
-        merge_all_pairs(incoming, local)
-        return
-    index = _Index(incoming)
+    index = _Index(incoming, swept=_erases_schema(local))
     for side in local:
         for instruction in side.instructions:
             if not instruction.discarded:
                 index.meet(instruction, side)
+    index.put_prepended()
 
 
-def _is_destructive(side: Sequence[Changeset]) -> bool:
+def _erases_schema(side: Sequence[Changeset]) -> bool:
     for changeset in side:
         for instruction in changeset.instructions:
             if (instruction.op == ERASE_TABLE or instruction.op == ERASE_COLUMN) and not instruction.discarded:
@@ -67,219 +78,154 @@ def _is_destructive(side: Sequence[Changeset]) -> bool:
     return False
 
 
-class _Entry:
-    """A live instruction of the incoming side, where it stands, and its place in the sequence of all."""
-
-    __slots__ = ("instruction", "sequence", "side")
-
-    def __init__(self, instruction: Instruction, side: Changeset, sequence: int) -> None:
-        self.instruction: Instruction = instruction
-        self.side: Changeset = side
-        self.sequence: int = sequence
-
-
-class _Line:
-    """The incoming instructions that local instructions of one shape can meet, in order.
-
-    Discarded ones stay until as many of them have been stepped over as the line is long; so they cost little, however
-    many instructions walk the line.
-    """
-
-    __slots__ = ("meetings", "wasted")
-
-    def __init__(self, local: Instruction, entries: list[_Entry]) -> None:
-        """``local`` is any instruction of the shape."""
-        self.meetings: list[_Meeting] = []
-        self.wasted: int = 0
-        local_level = level(local)
-        for entry in entries:
-            incoming = entry.instruction
-            incoming_level = level(incoming)
-            if incoming_level < local_level:
-                rule, incoming_first = NESTED.get(incoming.op), True
-            elif incoming_level > local_level:
-                rule, incoming_first = NESTED.get(local.op), False
-            elif incoming.op > local.op:
-                rule, incoming_first = REGULAR.get((incoming.op, local.op)), True
-            else:
-                rule, incoming_first = REGULAR.get((local.op, incoming.op)), False
-            if rule is not None:
-                self.meetings.append((incoming, entry.side, rule, incoming_first, entry.sequence))
-
-    def walk(self, local: Instruction, local_side: Changeset) -> None:
-        """Let ``local`` meet the instructions of the line until it is discarded."""
-        self._walk(local, local_side, self.meetings)
-
-    def walk_until(self, local: Instruction, local_side: Changeset, sequence: int) -> None:
-        """As :meth:`walk`, but only those before a place in the sequence."""
-        end = bisect_left(self.meetings, sequence, key=_sequence_of)
-        self._walk(local, local_side, self.meetings[:end])
-
-    def _walk(self, local: Instruction, local_side: Changeset, meetings: list[_Meeting]) -> None:
-        wasted = 0
-        for incoming, incoming_side, rule, incoming_first, _ in meetings:
-            if incoming.discarded:
-                wasted += 1
-                continue
-            if incoming_first:
-                rule(incoming, local, incoming_side, local_side)
-            else:
-                rule(local, incoming, local_side, incoming_side)
-            if local.discarded:
-                break
-        if wasted:
-            self.wasted += wasted
-            if self.wasted > len(self.meetings):
-                self.meetings = [meeting for meeting in self.meetings if not meeting[0].discarded]
-                self.wasted = 0
-
-
-def _sequence_of(meeting: _Meeting) -> int:
-    return meeting[4]
-
-
-class _Field:
-    """The incoming instructions on one property of one object."""
-
-    __slots__ = ("everything", "lines", "named", "unnamed")
-
-    def __init__(self) -> None:
-        self.everything: list[_Entry] = []
-        self.named: dict[str, list[_Entry]] = {}  # by the name that the path begins with: a dictionary's key
-        self.unnamed: list[_Entry] = []  # path empty, or beginning with an index
-        self.lines: dict[tuple[int, int, str | None], _Line] = {}
-
-    def add(self, entry: _Entry, name: str | None) -> None:
-        self.everything.append(entry)
-        if name is None:
-            self.unnamed.append(entry)
-        else:
-            self.named.setdefault(name, []).append(entry)
-
-    def line(self, local: PathInstruction) -> _Line:
-        name = _first_name(local)
-        shape = (local.op, len(local.path), name)
-        line = self.lines.get(shape)
-        if line is None:
-            line = self.lines[shape] = _Line(local, self._within_reach(name))
-        return line
-
-    def _within_reach(self, name: str | None) -> list[_Entry]:
-        if name is None:
-            return self.everything
-        named = self.named.get(name)
-        if named is None:
-            return self.unnamed
-        if not self.unnamed:
-            return named
-        return sorted(self.unnamed + named, key=lambda entry: entry.sequence)
-
-
-def _first_name(instruction: PathInstruction) -> str | None:
-    if not instruction.path:
-        return None
-    element = instruction.path[0]
-    return element if isinstance(element, str) else None
-
-
-class _Object:
-    """The incoming instructions on one object."""
-
-    __slots__ = ("erasures", "everything", "fields", "lines", "next_erasure")
-
-    def __init__(self) -> None:
-        self.everything: list[_Entry] = []
-        self.erasures: list[_Entry] = []
-        self.next_erasure: int = 0
-        self.fields: dict[str, _Field] = {}
-        self.lines: dict[int, _Line] = {}
-
-    def add(self, entry: _Entry) -> None:
-        self.everything.append(entry)
-        instruction = entry.instruction
-        if isinstance(instruction, PathInstruction):
-            field = self.fields.get(instruction.field)
-            if field is None:
-                field = self.fields[instruction.field] = _Field()
-            field.add(entry, _first_name(instruction))
-        elif instruction.op == ERASE_OBJECT:
-            self.erasures.append(entry)
-
-    def meet(self, local: ObjectInstruction, side: Changeset) -> None:
-        if not isinstance(local, PathInstruction):
-            line = self.lines.get(local.op)
-            if line is None:
-                # A CreateObject meets nothing but erasures; no need to look at the rest.
-                met = self.everything if local.op == ERASE_OBJECT else self.erasures
-                line = self.lines[local.op] = _Line(local, met)
-            line.walk(local, side)
-            return
-        field = self.fields.get(local.field)
-        erasure = self._first_erasure()
-        if erasure is None:
-            if field is not None:
-                field.line(local).walk(local, side)
-            return
-        # The first live erasure ends the walk, so the other ones need not stand in any line.
-        if field is not None:
-            field.line(local).walk_until(local, side, erasure.sequence)
-        if not local.discarded:
-            NESTED[ERASE_OBJECT](erasure.instruction, local, erasure.side, side)
-
-    def _first_erasure(self) -> _Entry | None:
-        while self.next_erasure < len(self.erasures):
-            entry = self.erasures[self.next_erasure]
-            if not entry.instruction.discarded:
-                return entry
-            self.next_erasure += 1
-        return None
-
-
 class _Index:
-    """The incoming side of a merge without EraseTable and EraseColumn, by what its instructions are about."""
+    """The incoming side, by what its instructions are about, and what rule S4 has made."""
 
-    __slots__ = ("objects", "schema", "schema_lines")
+    __slots__ = (
+        "_classes",
+        "_columns",
+        "_erases",
+        "_objects",
+        "_prepended",
+        "_prepended_incoming",
+        "_schema",
+        "_swept",
+    )
 
-    def __init__(self, incoming: Sequence[Changeset]) -> None:
-        self.objects: dict[tuple[str, Key], _Object] = {}
-        self.schema: dict[str | tuple[str, str], list[_Entry]] = {}
-        self.schema_lines: dict[str | tuple[str, str], _Line] = {}
+    def __init__(self, incoming: Sequence[Changeset], *, swept: bool) -> None:
+        """``swept``: whether the local side erases a class or a column, so that whole classes and columns must be
+        found."""
+        self._objects: dict[tuple[str, Key], IncomingObject] = {}
+        self._schema: dict[tuple[int, str, str], Row] = {}  # by opcode, class, and field where it has one
+        self._erases: bool = False  # whether there is an EraseTable or EraseColumn
+        self._swept: bool = swept
+        self._classes: dict[str, Row] = {}  # what a local EraseTable sweeps
+        self._columns: dict[tuple[str, str], Row] = {}  # what a local EraseColumn sweeps
+        self._prepended: dict[Changeset, dict[Instruction, list[Instruction]]] = {}
+        self._prepended_incoming: int = 0
         sequence = 0
         for side in incoming:
             for instruction in side.instructions:
                 if not instruction.discarded:
-                    self._add(_Entry(instruction, side, sequence))
-                    sequence += 1
+                    sequence += GAP
+                    self._add(Entry(instruction, side, sequence))
 
-    def _add(self, entry: _Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         instruction = entry.instruction
         if isinstance(instruction, ObjectInstruction):
             place = (instruction.table, instruction.key)
-            found = self.objects.get(place)
+            found = self._objects.get(place)
             if found is None:
-                found = self.objects[place] = _Object()
+                found = self._objects[place] = IncomingObject()
             found.add(entry)
         else:
-            self.schema.setdefault(_schema_place(instruction), []).append(entry)
+            field = instruction.field if isinstance(instruction, AddColumn | EraseColumn) else ""
+            _add_to(self._schema, (instruction.op, instruction.table, field), entry)
+            if instruction.op == ERASE_TABLE or instruction.op == ERASE_COLUMN:
+                self._erases = True
+        if self._swept:
+            self._add_to_swept(entry)
+
+    def _add_to_swept(self, entry: Entry) -> None:
+        instruction = entry.instruction
+        _add_to(self._classes, instruction.table, entry)
+        if isinstance(instruction, Update | AddColumn | EraseColumn):
+            _add_to(self._columns, (instruction.table, instruction.field), entry)
+        if isinstance(instruction, AddColumn):
+            linked = linked_class(instruction)
+            if linked is not None and linked != instruction.table:
+                _add_to(self._classes, linked, entry)
 
     def meet(self, local: Instruction, side: Changeset) -> None:
         """Let a local instruction meet what it can meet."""
         if isinstance(local, ObjectInstruction):
-            found = self.objects.get((local.table, local.key))
-            if found is not None:
-                found.meet(local, side)
+            self._meet_on_object(local, side)
+        elif isinstance(local, EraseTable):
+            self._sweep(self._classes.get(local.table), local, side)
+        elif isinstance(local, EraseColumn):
+            self._erase_column(local, side)
+        else:
+            self._meet_at(self._end_of_addition(local), local, side)
+
+    def _meet_on_object(self, local: ObjectInstruction, side: Changeset) -> None:
+        end = self._end_by_schema(local) if self._erases else None
+        found = self._objects.get((local.table, local.key))
+        if found is not None:
+            if local.op != ERASE_OBJECT:
+                end = earlier(end, found.erasure())
+            found.walk(local, side, END if end is None else end.sequence)
+        self._meet_at(end, local, side)
+
+    def _end_by_schema(self, local: ObjectInstruction) -> Entry | None:
+        """The first erasure of the class that an instruction is about, or of the column that it writes."""
+        end = self._first(ERASE_TABLE, local.table)
+        if isinstance(local, Update):
+            end = earlier(end, self._first(ERASE_COLUMN, local.table, local.field))
+        return end
+
+    def _end_of_addition(self, local: Instruction) -> Entry | None:
+        """The first instruction that an AddTable or AddColumn can meet: it discards the addition."""
+        end = self._first(ERASE_TABLE, local.table)
+        if not isinstance(local, AddColumn):
+            return earlier(end, self._first(ADD_TABLE, local.table))
+        end = earlier(end, self._first(ADD_COLUMN, local.table, local.field))
+        end = earlier(end, self._first(ERASE_COLUMN, local.table, local.field))
+        linked = linked_class(local)
+        return end if linked is None else earlier(end, self._first(ERASE_TABLE, linked))
+
+    def _first(self, op: int, table: str, field: str = "", after: int = BEGINNING) -> Entry | None:
+        row = self._schema.get((op, table, field))
+        return None if row is None else row.first(after)
+
+    def _erase_column(self, local: EraseColumn, side: Changeset, after: int = BEGINNING) -> None:
+        end = self._first(ERASE_TABLE, local.table, after=after)
+        row = self._columns.get((local.table, local.field))
+        self._sweep(row, local, side, after, END if end is None else end.sequence)
+        self._meet_at(end, local, side)
+
+    def _sweep(
+        self, row: Row | None, local: Instruction, side: Changeset, after: int = BEGINNING, before: int = END
+    ) -> None:
+        def meet(entry: Entry) -> bool:
+            self._meet_at(entry, local, side)
+            return local.discarded
+
+        if row is not None:
+            row.sweep(meet, after, before)
+
+    def _meet_at(self, entry: Entry | None, local: Instruction, side: Changeset) -> None:
+        """Let a local instruction, if it is still there, meet an incoming one that it has a rule with."""
+        if entry is None or local.discarded:
             return
-        place = _schema_place(local)
-        added = self.schema.get(place)
-        if added is not None:
-            line = self.schema_lines.get(place)
-            if line is None:
-                line = self.schema_lines[place] = _Line(local, added)
-            line.walk(local, side)
+        incoming = entry.instruction
+        # S4 is about links from other classes: a column of the erased class itself falls with all else of it.
+        if isinstance(local, AddColumn) and isinstance(incoming, EraseTable) and local.table != incoming.table:
+            new = erase_linking_column(local, side, entry.side)
+            self._prepend(new, incoming, entry.side)
+            self._prepended_incoming += 1
+            self._add(Entry(new, entry.side, entry.sequence - GAP + self._prepended_incoming))
+        elif isinstance(local, EraseTable) and isinstance(incoming, AddColumn) and local.table != incoming.table:
+            new = erase_linking_column(incoming, entry.side, side)
+            self._prepend(new, local, side)
+            self._erase_column(new, side, after=entry.sequence)
+        else:
+            merge_pair(local, incoming, side, entry.side)
+
+    def _prepend(self, new: Instruction, present: Instruction, side: Changeset) -> None:
+        self._prepended.setdefault(side, {}).setdefault(present, []).append(new)
+
+    def put_prepended(self) -> None:
+        """Put what rule S4 has made into the changesets, each directly before the EraseTable that it belongs to."""
+        for side, prepended in self._prepended.items():
+            instructions: list[Instruction] = []
+            for instruction in side.instructions:
+                instructions.extend(prepended.get(instruction, ()))
+                instructions.append(instruction)
+            side.instructions[:] = instructions
 
 
-def _schema_place(instruction: Instruction) -> str | tuple[str, str]:
-    """The class that an AddTable names, or the column that an AddColumn names."""
-    if isinstance(instruction, AddColumn):
-        return (instruction.table, instruction.field)
-    return instruction.table
+def _add_to(rows: dict[_Place, Row], place: _Place, entry: Entry) -> None:
+    row = rows.get(place)
+    if row is None:
+        row = rows[place] = Row()
+    row.add(entry)

@@ -157,3 +157,53 @@ def sides(
         # Through the bytes, so that strings have numbers and payloads offsets.
         changesets.append(decode(encode(made), timestamp=draw(st.sampled_from(timestamps)), origin=origin))
     return changesets
+
+
+LINKED_TABLES = ("A", "B", "C")
+
+
+def _schema_instruction(draw: Draw, kind: int, table: str, field: str) -> Instruction:
+    if kind == 0:
+        return EraseTable(table)
+    if kind == 1:
+        return EraseColumn(table, field)
+    if kind == 2:
+        return AddTable(table, TABLE_TOP_LEVEL, "_id", TYPE_INT)
+    if kind == 3:
+        return AddColumn(table, field, TYPE_INT, True, 0)
+    return AddColumn(table, field, TYPE_LINK, True, 0, draw(st.sampled_from(LINKED_TABLES)))
+
+
+def _data_instruction(draw: Draw, kind: int, table: str, field: str) -> Instruction:
+    key = draw(st.sampled_from(KEYS[:2]))
+    if kind == 0:
+        return CreateObject(table, key)
+    if kind == 1:
+        return EraseObject(table, key)
+    path: list[PathElement] = draw(st.sampled_from([[], ["n"], ["m"], ["n", "m"]]))
+    if kind < 5:
+        type, value = draw(st.sampled_from([(TYPE_INT, 1), (TYPE_NULL, None), (TYPE_DICTIONARY, None)]))
+        return Update(table, key, field, path, Payload(type, value))
+    if kind == 5:
+        return Clear(table, key, field, path, 2)
+    return AddInteger(table, key, field, path, 1)
+
+
+@st.composite
+def schema_sides(draw: Draw, *, origin: int, linking: bool = False) -> list[Changeset]:
+    """One side, most of it erasing and adding classes, columns and links. ``linking``: above all links and EraseTable,
+    so that rule S4 makes several new instructions."""
+    # Later kinds of schema instructions are links, later ones than these are about objects.
+    kinds = st.sampled_from([0, 0, 0, 1, 4, 4, 4, 4, 7] if linking else [0, 0, 1, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 10])
+    changesets = []
+    for _ in range(draw(st.integers(1, 3))):
+        instructions: list[Instruction] = []
+        for kind in draw(st.lists(kinds, max_size=7)):
+            table = draw(st.sampled_from(LINKED_TABLES))
+            field = draw(st.sampled_from(FIELDS))
+            if kind < 5:
+                instructions.append(_schema_instruction(draw, kind, table, field))
+            else:
+                instructions.append(_data_instruction(draw, kind - 5, table, field))
+        changesets.append(decode(encode(Changeset(instructions)), timestamp=draw(st.integers(1, 2)), origin=origin))
+    return changesets

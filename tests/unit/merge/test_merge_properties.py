@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from merge_generators import sides
-from merge_tools import all_live, copies_of, copy_of
+from merge_generators import schema_sides, sides
+from merge_tools import all_live, copies_of, copy_of, facts
 
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import AddColumn, Changeset, EraseObject, Instruction, SetErase
@@ -23,14 +23,18 @@ LOCAL = sides(origin=3)
 
 
 def outcome(run: Callable[[Sequence[Changeset], Sequence[Changeset]], None], incoming: Sides, local: Sides) -> object:
-    """Everything observable after a merge of copies: bytes and dirty marks, or that it failed."""
+    """Everything observable after a merge of copies: bytes, interned strings, dirty marks, what stays in memory for a
+    later merge with the same changesets; or that it failed."""
     incoming = copies_of(incoming)
     local = copies_of(local)
     try:
         run(incoming, local)
     except TransformError:
         return "transform"
-    return [(encode(side), side.dirty) for side in incoming + local]
+    return [
+        (encode(side), side.strings, side.dirty, [(facts(one), one.discarded) for one in side.instructions])
+        for side in incoming + local
+    ]
 
 
 @many
@@ -49,6 +53,28 @@ def test_the_index_changes_nothing_in_one_property(incoming: Sides, local: Sides
 @given(INCOMING, LOCAL)
 def test_the_index_changes_nothing_where_classes_and_columns_are_erased(incoming: Sides, local: Sides) -> None:
     assert outcome(merge, incoming, local) == outcome(merge_all_pairs, incoming, local)
+
+
+@settings(many, max_examples=500)
+@given(schema_sides(origin=2), schema_sides(origin=3))
+def test_the_index_changes_nothing_where_most_is_about_schema(incoming: Sides, local: Sides) -> None:
+    assert outcome(merge, incoming, local) == outcome(merge_all_pairs, incoming, local)
+
+
+@settings(many, max_examples=300)
+@given(schema_sides(origin=2, linking=True), schema_sides(origin=3, linking=True))
+def test_the_index_changes_nothing_where_rule_s4_makes_new_instructions(incoming: Sides, local: Sides) -> None:
+    assert outcome(merge, incoming, local) == outcome(merge_all_pairs, incoming, local)
+
+
+@many
+@given(schema_sides(origin=2), schema_sides(origin=3), schema_sides(origin=2))
+def test_the_index_changes_nothing_in_a_second_merge_with_what_the_first_left(
+    first: Sides, local: Sides, second: Sides
+) -> None:
+    """Reciprocal changesets stay in memory between the runs of an upload, with tombstones and new instructions."""
+    if not _fails(first, local):
+        assert outcome(merge, second, local) == outcome(merge_all_pairs, second, local)
 
 
 @many
