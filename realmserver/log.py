@@ -185,7 +185,7 @@ class LineObserver:
     """Writes the events of Twisted's logger to a stream, or to a file that can be rotated under it."""
 
     def __init__(self, stream: TextIO | None, path: Path | None = None) -> None:
-        self._path = path
+        self.path: Path | None = path
         self._stream = stream if path is None else _open(path)
 
     def __call__(self, event: LogEvent) -> None:
@@ -196,8 +196,8 @@ class LineObserver:
 
     def reopen(self) -> None:
         """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays."""
-        if self._path is not None:
-            fresh, old = _open(self._path), self._stream
+        if self.path is not None:
+            fresh, old = _open(self.path), self._stream
             self._stream = fresh
             if old is not None:
                 old.close()

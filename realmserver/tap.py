@@ -10,6 +10,8 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -26,7 +28,7 @@ from realmserver.auth.gate import Gate
 from realmserver.auth.keys import KeyFileError, Keys, load_keys, make_admin_token, make_keys
 from realmserver.auth.logins import Logins
 from realmserver.auth.passwords import Passwords, PasswordWorker
-from realmserver.auth.tokens import Tokens
+from realmserver.auth.tokens import TokenError, Tokens
 from realmserver.auth.workers import store_worker
 from realmserver.config.check import listeners
 from realmserver.config.load import ConfigurationError, load
@@ -92,11 +94,20 @@ def makeService(options: Options) -> "Server":
         raise SystemExit(0)
     log.set_level(configuration.logging.level)
     log.route_standard_logging()
+    path = configuration.logging.path or _twistd_log(options.parent)
     try:
-        observer = log.LineObserver(sys.stdout, configuration.logging.path)
+        observer = log.LineObserver(sys.stdout, path)
     except OSError as error:
-        _give_up(f"logging.path: cannot open {configuration.logging.path}: {error.strerror}")
+        _give_up(f"logging.path: cannot open {path}: {error.strerror}")
     return Server(configuration, observer, reactor)
+
+
+def _twistd_log(twistd: Mapping[str, Any] | None) -> Path | None:
+    """The log file of twistd: what ``--logfile`` names, or as a daemon its usual one; None where it is the screen."""
+    if twistd is None or twistd["logfile"] == "-":
+        return None
+    name = twistd["logfile"] or (None if twistd["nodaemon"] else "twistd.log")
+    return Path(name).absolute() if name is not None else None
 
 
 def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiService:
@@ -104,7 +115,8 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
     be used."""
     root, ttls = configuration.storage.root_path, configuration.auth.ttls
     store = LmdbStore(root, random_bytes=os.urandom)  # it also locks the data directory
-    accounts = Accounts(LmdbSystemStore(root), random_bytes=os.urandom)
+    system = LmdbSystemStore(root)
+    accounts = Accounts(system, random_bytes=os.urandom)
     tokens = Tokens(keys, access_ttl=ttls.access_token, refresh_ttl=ttls.refresh_token)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
@@ -124,7 +136,7 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
         on_end=login_ended,
     )
     api = make_api(logins, Surroundings(clock=time.time, new_id=_new_id))
-    services = MultiService()  # type: ignore[no-untyped-call]
+    services = Services(system)
     for service in (account_threads, hashing_threads, sync):
         services.addService(service)  # type: ignore[no-untyped-call]
     resources = {"proxy.http": sync.resource(api), "network.sync": sync.resource(), "network.http": api}
@@ -132,6 +144,18 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
         site = QuietSite(resources[section], reactor)
         services.addService(Listener(reactor, section, address, port, site))  # type: ignore[no-untyped-call]
     return services
+
+
+class Services(MultiService):
+    """Closes the system store when everything that uses it has stopped; the sync service closes its own store."""
+
+    def __init__(self, system: LmdbSystemStore) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._system = system
+
+    def stopService(self) -> Deferred[None]:
+        stopped: Deferred[Any] = maybeDeferred(super().stopService)
+        return stopped.addCallback(lambda _: self._system.close())
 
 
 def _new_id() -> str:
@@ -155,10 +179,31 @@ def prepare(configuration: Configuration) -> Keys:
             "made a new key pair: {public}, {private}", public=auth.public_key_path, private=auth.private_key_path
         )
     admin_token = root / ADMIN_TOKEN
-    if not admin_token.exists():
+    if admin_token.exists():
+        try:
+            Tokens(keys).verify_bind_token(admin_token.read_bytes().decode("ascii", "replace"), now=time.time())
+        except TokenError as error:
+            logger.warn(
+                "{path} does not fit the keys ({reason}): remove it, and the next start makes a new one",
+                path=admin_token,
+                reason=error.reason,
+            )
+    else:
         make_admin_token(keys, admin_token)
         logger.info("made the admin token {path}", path=admin_token)
     return keys
+
+
+class StartFailed(SystemExit, Exception):
+    """The server cannot start, which has been said. To twistd it is an Exception: it tells the waiting parent of a
+    daemon and removes its PID file. To Python it is an exit with code 1 and no traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(1)
+        self.text: str = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Server(MultiService):
@@ -170,6 +215,7 @@ class Server(MultiService):
         self.configuration: Configuration = configuration
         self._observer = observer
         self._reactor = reactor
+        self._stopping = False
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd puts the server into its application here: the moment to say where the log goes."""
@@ -178,7 +224,7 @@ class Server(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Prepare, wire and open all ports; where that fails, say why in one line and raise SystemExit(1)."""
+        """Prepare, wire and open all ports; where that fails, say why in one line and raise :class:`StartFailed`."""
         try:
             keys = prepare(self.configuration)
             self.addService(build(self.configuration, keys, self._reactor))  # type: ignore[no-untyped-call]
@@ -201,10 +247,11 @@ class Server(MultiService):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop_on_signal)
         signal.signal(signal.SIGHUP, self._reopen_log)
-        _say(announcement(self.configuration, [each for each in _walk(self) if isinstance(each, Listener)]))
+        open_listeners = [each for each in _walk(self) if isinstance(each, Listener)]
+        _say(announcement(self.configuration, self._observer.path, open_listeners))
         for notice in self.configuration.notices:
             logger.info(notice)
-        if self.configuration.logging.path is not None:  # else the announcement, which says it, stands right there
+        if self._observer.path is not None:  # else the announcement, which says it, stands right there
             logger.warn(OPEN_TO_ALL)
         logger.info("ready")
 
@@ -215,8 +262,10 @@ class Server(MultiService):
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
 
     def _stop(self, cause: str) -> None:
-        logger.info("stopping on {cause}", cause=cause)
-        self._reactor.stop()
+        if not self._stopping:
+            self._stopping = True
+            logger.info("stopping on {cause}", cause=cause)
+            self._reactor.stop()
 
     def _stopped(self, _: object) -> None:
         logger.info("stopped")
@@ -232,12 +281,13 @@ class Server(MultiService):
             logger.error("the log file cannot be opened anew: {cause}", cause=error.strerror)
 
     def _fail(self, text: str) -> NoReturn:
-        if self.configuration.logging.path is not None:
+        if self._observer.path is not None:
             logger.fatal(text)
-        _give_up(text)
+        _complain(text)
+        raise StartFailed(text)
 
 
-def announcement(configuration: Configuration, open_listeners: list[Listener]) -> str:
+def announcement(configuration: Configuration, log_path: Path | None, open_listeners: list[Listener]) -> str:
     """The screen that a start shows: where the server listens, where its files are, how an app gets in."""
     what = {"proxy.http": "apps: sync and HTTP", "network.sync": "sync only", "network.http": "HTTP only"}
     lines = [f"Realm Object Server {__version__} is running.", ""]
@@ -252,7 +302,7 @@ def announcement(configuration: Configuration, open_listeners: list[Listener]) -
         f"  {'Keys':<12} {auth.public_key_path}",
         f"  {'':<12} {auth.private_key_path} (keep it secret)",
         f"  {'Admin token':<12} {root / ADMIN_TOKEN} (keep it secret)",
-        f"  {'Log':<12} {configuration.logging.path or 'this screen'}",
+        f"  {'Log':<12} {log_path or 'this screen'}",
         "",
     ]
     public = [each for each in open_listeners if each.section == "proxy.http"] or open_listeners[-1:]
@@ -289,9 +339,13 @@ def _say(text: str) -> None:
         print(text, file=sys.__stdout__, flush=True)
 
 
+def _complain(text: str) -> None:
+    if sys.__stderr__ is not None:
+        print(f"error: {text}", file=sys.__stderr__, flush=True)
+
+
 def _give_up(*problems: str) -> NoReturn:
     """Say what is wrong and exit with code 1."""
-    if sys.__stderr__ is not None:
-        for problem in problems:
-            print(f"error: {problem}", file=sys.__stderr__, flush=True)
+    for problem in problems:
+        _complain(problem)
     raise SystemExit(1)
