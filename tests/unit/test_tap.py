@@ -1,0 +1,68 @@
+"""The options, and what the screen says."""
+
+from pathlib import Path
+
+import pytest
+from twisted.application.service import IServiceMaker
+from twisted.internet.testing import MemoryReactor
+from twisted.plugin import getPlugins
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from realmserver import tap
+from realmserver._version import __version__
+from realmserver.config.load import Options as ConfigurationOptions
+from realmserver.config.load import load
+from realmserver.net.listeners import Listener
+
+
+def test_twistd_finds_the_server_once() -> None:
+    found = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "realm-object-server"]
+    assert [plugin.options for plugin in found] == [tap.Options]
+
+
+def test_all_options_are_explained() -> None:
+    text = str(tap.Options())  # type: ignore[no-untyped-call]
+    for option in ("--root=", "--public-key=", "--private-key=", "-c, --configuration=", "--version", "--help"):
+        assert option in text
+    assert "sync server for Realm databases" in text
+
+
+def test_the_version_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tap.Options().parseOptions(["--version"])  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"realm-object-server {__version__}\n"
+
+
+def screen(root: Path, address: str, log_path: Path | None = None) -> list[str]:
+    configuration = load(None, ConfigurationOptions(root=str(root)))
+    site = Site(Resource())  # type: ignore[no-untyped-call]
+    public = Listener(MemoryReactor(), "proxy.http", address, 9081, site)  # type: ignore[no-untyped-call]
+    return tap.announcement(configuration, log_path, [public]).splitlines()
+
+
+def test_the_screen_says_how_to_connect(tmp_path: Path) -> None:
+    lines = screen(tmp_path, "::")
+    assert "  Listens on   [::]:9081          apps: sync and HTTP (proxy.http)" in lines
+    assert "  http://localhost:9081" in lines
+    assert f"  Admin token  {tmp_path}/admin_token.base64 (keep it secret)" in lines
+    assert "  Log          this screen" in lines
+    assert lines[-1] == "Ctrl-C stops the server."
+    assert f"WARNING: {tap.OPEN_TO_ALL}" in lines
+
+
+def test_the_screen_names_the_one_address_that_is_configured(tmp_path: Path) -> None:
+    lines = screen(tmp_path, "192.0.2.7", Path("/var/log/server.log"))
+    assert [line for line in lines if "http://" in line] == ["  http://192.0.2.7:9081"]
+    assert "  Log          /var/log/server.log" in lines
+
+
+def test_a_first_start_makes_what_is_missing_and_the_next_keeps_it(tmp_path: Path) -> None:
+    configuration = load(None, ConfigurationOptions(root=str(tmp_path / "deep" / "data")))
+    first = tap.prepare(configuration)
+    token = (configuration.storage.root_path / tap.ADMIN_TOKEN).read_bytes()
+    second = tap.prepare(configuration)
+    assert first.issuer == second.issuer
+    assert (configuration.storage.root_path / tap.ADMIN_TOKEN).read_bytes() == token
+    assert configuration.storage.root_path.stat().st_mode & 0o077 == 0
