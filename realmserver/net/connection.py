@@ -128,6 +128,12 @@ class SyncConnection(WebSocketServerProtocol):
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self.feed(lambda machine: machine.receive(payload))
 
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Whoever closes (we, the peer, or autobahn at a frame that breaks the rules) comes through here. Nothing can
+        be sent from now on, though the peer may keep the connection for CLOSE_TIMEOUT: the sessions end here."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        self.feed(lambda machine: machine.lost())
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.feed(lambda machine: machine.lost())
         for session in list(self._bindings):
@@ -167,8 +173,7 @@ class SyncConnection(WebSocketServerProtocol):
 
     def unauthorize(self, reason: str) -> None:
         """The login behind this connection has ended."""
-        for session in list(self._bindings):
-            self._refuse(session, AuthenticationFailed(reason))
+        self.feed(lambda machine: machine.unauthorized(reason))
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:

@@ -99,7 +99,12 @@ class UpgradeResource(Resource):
             agent=_header(request, "User-Agent") or "no User-Agent",
         )
         request.uri = request.uri.partition(b"?")[0]
+        channel = request.channel
         WebSocketResource(_Factory(self._service, upgrade)).render(request)  # type: ignore[no-untyped-call]
+        # Twisted Web would keep what came in the same breath for the next request, and pause a transport that is no
+        # longer its own if that is much: nobody would resume it, nor notice its end. Nothing may come before the answer
+        # (RFC 6455, 4.1), so it is dropped.
+        channel.rawDataReceived = _drop  # type: ignore[method-assign]
 
 
 class _Factory(WebSocketServerFactory):
@@ -182,6 +187,10 @@ def _header(request: Request, name: str) -> str | None:
 
 def _tokens(request: Request, name: str) -> set[str]:
     return {token.strip().lower() for token in (_header(request, name) or "").split(",")}
+
+
+def _drop(data: bytes) -> None:
+    """Take no notice of ``data``."""
 
 
 def _peer(request: Request) -> str:

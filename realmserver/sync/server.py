@@ -180,6 +180,12 @@ class ServerConnection:
         self._out.append(Abort("superseded by a newer connection of the same client file"))
 
     @_input
+    def unauthorized(self, reason: str) -> None:
+        """The login behind the connection as a whole has ended, whether or not it has sessions."""
+        self._log("info", reason)
+        self._close_unauthorized(reason)
+
+    @_input
     def shutdown(self) -> None:
         """The server stops as planned: the clients are told to come again."""
         self._end(SyncError(Code.CONNECTION_CLOSED, "the server is stopping"))
@@ -451,9 +457,7 @@ class ServerConnection:
             self._fail(session, of_authentication(failure))
             return
         self._log("warning", f"session {session.sid}, {session.path}: {failure.text}")
-        # 202 and 203 abort real clients. Closed with 4001 they come back with a fresh token; those before version 8,
-        # which do not know 4001, do so after any close (spec/protocol.md 1.4, 3.9).
-        self._close(_UNAUTHORIZED if self.negotiated.close_codes else _POLICY, failure.text)
+        self._close_unauthorized(failure.text)
 
     def _detach(self, session: Session) -> None:
         """The session takes part in nothing any more; what waited for it is forgotten."""
@@ -477,6 +481,11 @@ class ServerConnection:
     def _close(self, code: int, reason: str) -> None:
         self._over()
         self._out.append(Close(code, reason.encode()[:_MAX_REASON].decode(errors="ignore")))
+
+    def _close_unauthorized(self, reason: str) -> None:
+        # 202 and 203 abort real clients. Closed with 4001 they come back with a fresh token; those before version 8,
+        # which do not know 4001, do so after any close (spec/protocol.md 1.4, 3.9).
+        self._close(_UNAUTHORIZED if self.negotiated.close_codes else _POLICY, reason)
 
     def _over(self) -> None:
         for session in self._sessions.values():

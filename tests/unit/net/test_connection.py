@@ -1,0 +1,101 @@
+"""A WebSocket from its upgrade to its end, over a transport in memory: what the shell does besides carrying bytes."""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+
+from realmserver.auth.gate import AppUser
+from realmserver.auth.keys import make_keys
+from realmserver.auth.tokens import Tokens
+from realmserver.http.site import QuietSite
+from realmserver.net.service import SyncService
+from realmserver.store.memory import MemoryStore
+
+REQUEST = (
+    b"GET %s HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: com.mongodb.realm-sync/%d\r\n\r\n"
+)
+APP = b"/api/client/v2.0/app/my-app/realm-sync"
+RSV_FRAME = b"\xc2\x80\0\0\0\0"
+CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+USER = AppUser("user", "my-app", "login", 0)
+
+
+class OpenDoor:
+    """Lets everybody in."""
+
+    def authenticate_upgrade(self, *_: object) -> Deferred[AppUser]:
+        return succeed(USER)
+
+
+class Fixture:
+    def __init__(self, keys: Path) -> None:
+        reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
+        gate: Any = OpenDoor()
+        store = MemoryStore(random_bytes=os.urandom)
+        self.service = SyncService(reactor, store, Tokens(make_keys(keys / "key.pub", keys / "key")), gate)
+        self.site = QuietSite(self.service.resource(), reactor)
+
+    def connect(self, path: bytes = APP, version: int = 9, early: bytes = b"") -> Any:
+        """The transport of a WebSocket that is open; what was sent so far is forgotten."""
+        transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        channel = self.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        transport.protocol = channel
+        channel.makeConnection(transport)
+        channel.dataReceived(REQUEST % (path, version) + early)
+        assert transport.value().startswith(b"HTTP/1.1 101 ")
+        transport.clear()
+        return transport
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Fixture:
+    return Fixture(tmp_path)
+
+
+def close_code(transport: Any) -> int:
+    """The code of the close frame, which is all that was sent."""
+    sent = transport.value()
+    assert sent[0] == 0x88
+    assert sent[1] == len(sent) - 2
+    (code,) = struct.unpack("!H", sent[2:4])
+    return int(code)
+
+
+@pytest.mark.parametrize(("version", "code"), [(8, 4001), (7, 1008)])
+def test_the_end_of_a_login_closes_a_connection_that_has_no_session_yet(
+    server: Fixture, version: int, code: int
+) -> None:
+    transport = server.connect(version=version)
+    server.service.login_ended("user", "another login")
+    assert transport.value() == b""
+    server.service.login_ended("user", "login")
+    assert close_code(transport) == code
+
+
+@pytest.mark.parametrize(("frame", "code"), [(RSV_FRAME, 1002), (CLOSE_FRAME, 1000)])
+def test_after_a_close_frame_nothing_is_sent_whatever_happens(server: Fixture, frame: bytes, code: int) -> None:
+    transport = server.connect()
+    (connection,) = server.service._connections
+    connection.dataReceived(frame)
+    assert close_code(transport) == code
+    transport.clear()
+    connection.shutdown()
+    server.service.login_ended("user", None)
+    assert transport.value() == b""
+
+
+@pytest.mark.parametrize("path", [b"/realm-sync", APP])
+def test_what_comes_with_the_upgrade_request_does_not_stop_the_connection_from_being_read(
+    server: Fixture, path: bytes
+) -> None:
+    transport = server.connect(path, early=bytes(100_000))
+    assert transport.producerState == "producing"
+    (connection,) = server.service._connections
+    connection.dataReceived(CLOSE_FRAME)
+    assert close_code(transport) == 1000
