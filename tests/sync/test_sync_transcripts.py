@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from golden import TRANSCRIPTS
 from sync_ends import Host, World
 
 from realmserver.sync import client_messages as c2s
@@ -11,7 +12,6 @@ from realmserver.sync import server_messages as s2c
 from realmserver.sync.syntax import CLIENT_LIMITS, SERVER_LIMITS, MalformedMessage
 from realmserver.sync.versions import Negotiated, negotiate
 
-TRANSCRIPTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "clients" / "realm-jvm" / "transcripts"
 FILES = sorted(TRANSCRIPTS.glob("*/ws-*.txt"))
 PARTITION = [path for path in FILES if "flx" not in path.parent.name]
 _FRAME = re.compile(r"^ +[0-9.]+ (C>S|S>C) (.*)$")

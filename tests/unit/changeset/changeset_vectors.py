@@ -4,10 +4,9 @@ import gzip
 import json
 from base64 import b64decode
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-VECTORS = Path(__file__).resolve().parents[3] / ".." / "shared" / "vectors"
+from golden import VECTORS
 
 
 def lines(name: str) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,9 @@ import base64
 import gzip
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
+
+from golden import VECTORS
 
 from realmserver.changeset.instructions import (
     COLLECTION_LIST,
@@ -36,8 +37,6 @@ from realmserver.changeset.instructions import (
     SetInsert,
     Update,
 )
-
-VECTORS = Path(__file__).resolve().parents[3].parent / "shared" / "vectors"
 
 ONE: Key = (TYPE_INT, 1)
 

@@ -5,13 +5,13 @@ import gzip
 import json
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
+
+from golden import VECTORS
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import Changeset
 
-VECTORS = Path(__file__).resolve().parents[3] / ".." / "shared" / "vectors"
 FILES = sorted(path.name for path in (VECTORS / "merge").glob("*.jsonl.gz"))
 
 
