@@ -30,7 +30,7 @@ def test_all_options_are_explained() -> None:
 
 def test_the_version_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        tap.Options().parseOptions(["--version"])  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+        tap.Options().parseOptions(["--version"])  # type: ignore[no-untyped-call]
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"realm-object-server {__version__}\n"
 
