@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-realm_object_server = ServiceMaker(
+realm_object_server = ServiceMaker(  # type: ignore[no-untyped-call]
     "Realm Object Server",
     "realmserver.tap",
     "A sync server for Realm databases.",
