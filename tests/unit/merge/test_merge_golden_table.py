@@ -185,6 +185,36 @@ BY_RULE: dict[str, tuple[Side, int, Side, int, Side, Side]] = {
         [EraseTable("Bar")], 1, [link_column("Bar", "bar"), update(1)], 2,
         [EraseColumn("Foo", "bar"), EraseTable("Bar")], [],
     ),
+    "S4 the new instruction ends at its class's erasure and meets nothing behind it": (
+        [link_column("Bar", "bar"), EraseTable("Foo"), update(1)], 9, [EraseTable("Bar")], 1,
+        [EraseTable("Foo"), update(1)], [EraseTable("Bar")],
+    ),
+    "S4 new incoming instructions come one after the other, before what caused them": (
+        [update(1), EraseTable("Bar"), update(2)], 1,
+        [link_column("Bar"), link_column("Bar", "bar"), link_column("Bar", "m"), EraseColumn("Foo", "l"), update(3)], 9,
+        [EraseColumn("Foo", "bar"), EraseColumn("Foo", "m"), EraseTable("Bar"), update(2)], [],
+    ),
+    "S4 the new instruction falls with a column erased on the other side": (
+        [EraseTable("Bar")], 1, [link_column("Bar"), EraseColumn("Foo", "l")], 2, [EraseTable("Bar")], [],
+    ),
+    "S4 not for a link of the erased class to itself": (
+        [EraseTable("Foo")], 1, [link_column("Foo")], 2, [EraseTable("Foo")], [],
+    ),
+    "an erased class ends an object's erasure": (
+        [EraseTable("Foo"), create()], 1, [erase_object()], 2, [EraseTable("Foo"), create()], [],
+    ),
+    "an erased class ends a column's erasure": (
+        [EraseTable("Foo"), update(1)], 1, [EraseColumn("Foo", "bar")], 2, [EraseTable("Foo"), update(1)], [],
+    ),
+    "an erased column ends an update, which changes what came before": (
+        [insert(0, size=2, value=1), EraseColumn("Foo", "bar"), update(5, 0, size=3)], 9,
+        [erase(0, size=2), update(7, 0, size=1)], 9,
+        [insert(0, size=1, value=1), EraseColumn("Foo", "bar"), update(5, 0, size=2)], [erase(1, size=3)],
+    ),
+    "S3 each erasure takes one of the other side and what came before it": (
+        [EraseTable("Foo"), create(), EraseTable("Foo"), create()], 1, [EraseTable("Foo"), EraseTable("Foo")], 2,
+        [create()], [],
+    ),
     "S4 not for links to another class": (
         [link_column("Baz")], 1, [EraseTable("Bar")], 2, [link_column("Baz")], [EraseTable("Bar")],
     ),

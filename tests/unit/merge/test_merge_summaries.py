@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from merge_generators import sides
+from merge_generators import schema_sides, sides
 from merge_tools import all_live, changeset, copies_of, create, update
 
 from realmserver.changeset.instructions import (
@@ -20,6 +20,9 @@ from realmserver.merge.summaries import HistoryIndex, Reference, Summary, summar
 from realmserver.merge.walk import merge
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+INCOMING = sides(origin=2) | schema_sides(origin=2)
+LOCAL = sides(origin=3) | schema_sides(origin=3)
 
 NOTHING = Summary(frozenset(), False)
 
@@ -57,7 +60,7 @@ def test_discarded_instructions_do_not_count() -> None:
 
 
 @many
-@given(sides(origin=2), sides(origin=3))
+@given(INCOMING, LOCAL)
 def test_merging_with_the_candidates_alone_gives_the_same(incoming: list[Changeset], local: list[Changeset]) -> None:
     index = HistoryIndex(10)
     for number, side in enumerate(local):
@@ -78,7 +81,7 @@ def test_merging_with_the_candidates_alone_gives_the_same(incoming: list[Changes
 
 
 @many
-@given(sides(origin=2), sides(origin=3))
+@given(INCOMING, LOCAL)
 def test_a_summary_stays_valid_for_the_transformed_changeset(incoming: list[Changeset], local: list[Changeset]) -> None:
     before = [summarize(side) for side in local]
     try:
