@@ -1,8 +1,6 @@
 """What the tests of the client share: a real Realm on a memory store, to which clients are carried by hand."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from realmserver.changeset.decode import decode
 from realmserver.client.local import LocalRealm
@@ -101,12 +99,6 @@ class Server:
             for entry in snapshot.entries(1, snapshot.head.version):
                 values.apply(decode(entry.changeset))
         return values.state()
-
-
-@contextmanager
-def writing(local: LocalRealm, timestamp: int = 1) -> Iterator[Transaction]:
-    with local.write(timestamp) as transaction:
-        yield transaction
 
 
 def add_schema(tx: Transaction) -> None:
