@@ -346,6 +346,16 @@ def log_in(port: int, app: str = APP) -> Login:
     return Login(content["user_id"], content["access_token"], content["refresh_token"])
 
 
+def register(port: int, name: str, password: str) -> Login:
+    """Register a user with a password and log in, as an SDK does."""
+    providers = f"/api/client/v2.0/app/{APP}/auth/providers/local-userpass"
+    _call(port, "POST", f"{providers}/register", body=json.dumps({"email": name, "password": password}).encode())
+    content = _call(
+        port, "POST", f"{providers}/login", body=json.dumps({"username": name, "password": password}).encode()
+    )
+    return Login(content["user_id"], content["access_token"], content["refresh_token"])
+
+
 def log_out(port: int, login: Login) -> None:
     """End the login, as an SDK does."""
     _call(port, "DELETE", "/api/client/v2.0/auth/session", login.refresh_token)

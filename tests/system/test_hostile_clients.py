@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from raw_sync import Closed, RawSync, delete_user, log_in, log_out, upgrade_request
+from raw_sync import Closed, RawSync, delete_user, log_in, log_out, register, upgrade_request
 from server_process import ServerProcess
 from sync_neighbours import SHARED, TIMESTAMP, GoodClient, Site, new_object, new_table
 
 from realmserver.auth.keys import Keys, make_keys, signed_wire_form
-from realmserver.auth.tokens import Tokens
 from realmserver.changeset.decode import decode
 from realmserver.realms.requests import DownloadCursor, SaltedVersion, UploadCursor, UploadEntry
 from realmserver.sync import client_messages as c2s
@@ -783,6 +782,10 @@ def test_the_realm_holds_what_its_good_clients_wrote_and_nothing_else(site: Site
 
 
 def test_the_log_tells_no_secret_and_of_no_fault_of_ours(site: Site) -> None:
-    Tokens(site.keys).verify_access(site.login.access_token, app_id=None, now=time.time())
-    site.neighbours.check_log()
+    password = "correct horse battery staple"
+    user = register(site.port, "user@example.com", password)
+    site.secrets |= {password, user.access_token, user.refresh_token}
+    with site.attacker(login=user) as client:
+        client.join(SHARED)
+    log_out(site.port, user)
     site.check_log()
