@@ -29,4 +29,5 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     def begin() -> Deferred[T]:
         return Deferred.fromCoroutine(coroutine).addTimeout(PATIENCE, reactor)
 
-    return blockingCallFromThread(reactor, begin)
+    result: T = blockingCallFromThread(reactor, begin)  # type: ignore[arg-type]  # it takes a Deferred's result to be unknown
+    return result
