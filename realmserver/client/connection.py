@@ -146,7 +146,7 @@ class Client:
 
     def bind(self, realm: SyncedRealm) -> ClientSession | None:
         """Begin a session for ``realm``; None if there is no connection now, which will call it later."""
-        if self._machine is None:
+        if self._machine is None or self._machine.is_over:
             return None
         session, outputs = self._machine.bind(realm.path, realm.local.file, token=self._access.bind_token)
         self._sessions[session] = realm

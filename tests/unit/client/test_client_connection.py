@@ -505,6 +505,22 @@ def test_a_stopping_server_is_come_back_to(world: World) -> None:
     assert has_fired(waiting)
 
 
+def test_a_realm_may_be_opened_while_the_connection_is_closing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = world.client()
+    client.open("/a")
+    world.network.deliver()
+    host = world.host
+    monkeypatch.setattr(host, "close", lambda: None)
+    host.inbox.append(b"error 100 3 1 0\nbye")
+    world.network.deliver()
+    waiting = client.open("/b").downloaded()
+    host.end(Ended("closed", 1000))
+    world.clock.advance(DELAY)
+    world.network.deliver()
+    assert has_fired(waiting)
+    assert world.errors == []
+
+
 def test_a_large_backlog_travels_in_several_uploads(world: World) -> None:
     realm = world.client().open("/a")
     with realm.write() as tx:
