@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from attrs import frozen
+
 from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode, reset_offsets
 from realmserver.changeset.instructions import Changeset
@@ -26,13 +28,21 @@ NOTHING: Final = Summary(frozenset(), False)
 ReadEntry = Callable[[int], LogEntry]
 
 
+@frozen
+class _Cached:
+    """A parsed reciprocal; ``size`` is the number of instructions it was counted with (a merge may add some)."""
+
+    changeset: Changeset
+    size: int
+
+
 class History:
     """The memory of one Realm's log, which stands at ``version`` now. Used by one thread at a time."""
 
     def __init__(self, version: int) -> None:
         self._index = HistoryIndex(version)
         self._origins: dict[int, int] = {}
-        self._reciprocals: OrderedDict[tuple[int, int], Changeset] = OrderedDict()
+        self._reciprocals: OrderedDict[tuple[int, int], _Cached] = OrderedDict()
         self._cached_instructions = 0
 
     def added(self, entry: LogEntry, summary: Summary) -> None:
@@ -72,10 +82,11 @@ class History:
 
     def cached_reciprocal(self, ident: int, version: int) -> Changeset | None:
         """The parsed reciprocal, if it is in memory."""
-        changeset = self._reciprocals.get((ident, version))
-        if changeset is not None:
-            self._reciprocals.move_to_end((ident, version))
-        return changeset
+        cached = self._reciprocals.get((ident, version))
+        if cached is None:
+            return None
+        self._reciprocals.move_to_end((ident, version))
+        return cached.changeset
 
     def load_reciprocal(self, ident: int, entry: LogEntry, stored: bytes | None) -> Changeset:
         """Parse and keep the reciprocal of ``entry``. ``stored``: its transformed form, None = as in the log."""
@@ -84,16 +95,13 @@ class History:
             timestamp=entry.timestamp,
             origin=entry.origin or SERVER_FILE_IDENT,
         )
-        self._reciprocals[ident, entry.version] = changeset
-        self._cached_instructions += len(changeset.instructions)
+        self._keep((ident, entry.version), changeset)
         return changeset
 
     def forget_reciprocals(self, ident: int, versions: Iterable[int]) -> None:
         """Drop parsed reciprocals, because an upload that failed has changed them."""
         for version in versions:
-            changeset = self._reciprocals.pop((ident, version), None)
-            if changeset is not None:
-                self._cached_instructions -= len(changeset.instructions)
+            self._drop((ident, version))
 
     def write_back(self, ident: int, versions: Iterable[int], base: int) -> list[tuple[int, bytes]]:
         """The reciprocals among ``versions`` that the merge changed, encoded; those up to ``base`` are dropped.
@@ -102,28 +110,35 @@ class History:
         """
         changed: list[tuple[int, bytes]] = []
         for version in sorted(versions):
-            changeset = self._reciprocals.get((ident, version))
-            if changeset is None:
+            cached = self._reciprocals.get((ident, version))
+            if cached is None:
                 continue
             if version <= base:
-                self.forget_reciprocals(ident, (version,))
-            elif changeset.dirty:
-                data = encode(changeset)
+                self._drop((ident, version))
+            elif cached.changeset.dirty:
+                data = encode(cached.changeset)
                 changed.append((version, data))
-                self._settle(changeset, empty=not data)
-        self._shrink()
+                _settle(cached.changeset, is_empty=not data)
+                self._keep((ident, version), cached.changeset)
+        while self._cached_instructions > MAX_CACHED_INSTRUCTIONS:
+            self._drop(next(iter(self._reciprocals)))
         return changed
 
-    def _settle(self, changeset: Changeset, *, empty: bool) -> None:
-        before = len(changeset.instructions)
-        changeset.instructions = [each for each in changeset.instructions if not each.discarded]
-        self._cached_instructions += len(changeset.instructions) - before
-        if empty:
-            changeset.strings, changeset.numbers = [], {}
-        reset_offsets(changeset)
-        changeset.dirty = False
+    def _keep(self, key: tuple[int, int], changeset: Changeset) -> None:
+        self._drop(key)
+        cached = self._reciprocals[key] = _Cached(changeset, len(changeset.instructions))
+        self._cached_instructions += cached.size
 
-    def _shrink(self) -> None:
-        while self._cached_instructions > MAX_CACHED_INSTRUCTIONS and self._reciprocals:
-            _, changeset = self._reciprocals.popitem(last=False)
-            self._cached_instructions -= len(changeset.instructions)
+    def _drop(self, key: tuple[int, int]) -> None:
+        cached = self._reciprocals.pop(key, None)
+        if cached is not None:
+            self._cached_instructions -= cached.size
+
+
+def _settle(changeset: Changeset, *, is_empty: bool) -> None:
+    """Make a transformed changeset as if it had been parsed from its canonical bytes."""
+    changeset.instructions = [each for each in changeset.instructions if not each.discarded]
+    if is_empty:
+        changeset.strings, changeset.numbers = [], {}
+    reset_offsets(changeset)
+    changeset.dirty = False
