@@ -15,11 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 
 from realmserver import log
 from realmserver._version import __version__
@@ -46,6 +48,9 @@ ADMIN_TOKEN: Final = "admin_token.base64"  # noqa: S105 (the file's name)
 
 DIRECTORY_MODE: Final = 0o700
 """The data directory holds keys, passwords' hashes and everybody's data."""
+
+PURGE_LOGINS: Final = 24 * 60 * 60
+"""Seconds between two removals of logins that have expired: they are refused anyway, and only take room."""
 
 OPEN_TO_ALL: Final = "In this version every authenticated user may open every Realm."
 
@@ -137,13 +142,22 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
     )
     api = make_api(logins, Surroundings(clock=time.time, new_id=_new_id))
     services = Services(system)
-    for service in (account_threads, hashing_threads, sync):
+
+    def purge() -> Deferred[int]:
+        return account_threads.run(accounts.purge_expired, time.time()).addErrback(_purge_failed)
+
+    for service in (account_threads, hashing_threads, sync, TimerService(PURGE_LOGINS, purge)):  # type: ignore[no-untyped-call]
         services.addService(service)  # type: ignore[no-untyped-call]
     resources = {"proxy.http": sync.resource(api), "network.sync": sync.resource(), "network.http": api}
     for section, address, port in listeners(configuration):
         site = QuietSite(resources[section], reactor)
         services.addService(Listener(reactor, section, address, port, site))  # type: ignore[no-untyped-call]
     return services
+
+
+def _purge_failed(failure: Failure) -> int:
+    logger.error("cannot remove logins that have expired", failure=failure)
+    return 0
 
 
 class Services(MultiService):
