@@ -100,6 +100,7 @@ class SyncConnection(WebSocketServerProtocol):
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
+        self.last_heard: float = service.reactor.seconds()
 
     @property
     def login(self) -> AppUser | None:
@@ -123,6 +124,10 @@ class SyncConnection(WebSocketServerProtocol):
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
         self.feed(lambda machine: machine.connected(self._upgrade.connection_id))
+
+    def dataReceived(self, data: bytes) -> None:
+        self.last_heard = self._service.reactor.seconds()
+        super().dataReceived(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
@@ -171,6 +176,11 @@ class SyncConnection(WebSocketServerProtocol):
         """The server stops: tell the client to come again."""
         self.feed(lambda machine: machine.shutdown())
 
+    def drop(self, reason: str) -> None:
+        """End the connection at once, without a word to the peer."""
+        log.info("{id}: dropped: {reason}", id=self._upgrade.connection_id, reason=reason)
+        self.transport.abortConnection()
+
     def unauthorize(self, reason: str) -> None:
         """The login behind this connection has ended."""
         self.feed(lambda machine: machine.unauthorized(reason))
@@ -194,8 +204,7 @@ class SyncConnection(WebSocketServerProtocol):
             case Close(code, reason):
                 self.sendCloseFrame(code, reason.encode(), False)
             case Abort(reason):
-                log.info("{id}: dropped: {reason}", id=self._upgrade.connection_id, reason=reason)
-                self.transport.abortConnection()
+                self.drop(reason)
             case Refresh(session, token):
                 self._refresh(self._bindings[session], token)
             case ClientVersion(session, ident, salt):

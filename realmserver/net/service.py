@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -30,6 +30,13 @@ THREADS: Final = 8
 
 STOP_TIMEOUT: Final = 10
 """Seconds that clients have to close their connections when the server stops."""
+
+IDLE_TIMEOUT: Final = 30 * 60
+"""Seconds without a byte from a client after which it is taken for gone: a live one sends PINGs (``spec/protocol.md``
+1.5). Without this, a device that lost its network, or one that does not read, would hold its connection for ever."""
+
+IDLE_CHECK: Final = 60
+"""Seconds between two looks for such clients."""
 
 T = TypeVar("T")
 
@@ -112,6 +119,7 @@ class SyncService(Service):
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
+        self._idle_check: IDelayedCall | None = None
 
     # For listeners.
 
@@ -156,10 +164,13 @@ class SyncService(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
+        self._idle_check = self.reactor.callLater(IDLE_CHECK, self._drop_idle)
 
     def stopService(self) -> Deferred[None]:
         """Tell clients to come again, finish what they have uploaded, and close every Realm."""
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._idle_check is not None:
+            self._idle_check.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -180,4 +191,11 @@ class SyncService(Service):
 
     def _drop_all(self) -> None:
         for connection in list(self._connections):
-            connection.transport.abortConnection()
+            connection.drop("it does not close")
+
+    def _drop_idle(self) -> None:
+        earliest = self.reactor.seconds() - IDLE_TIMEOUT
+        for connection in list(self._connections):
+            if connection.last_heard < earliest:
+                connection.drop(f"nothing came from it for {IDLE_TIMEOUT // 60} minutes")
+        self._idle_check = self.reactor.callLater(IDLE_CHECK, self._drop_idle)

@@ -2,18 +2,21 @@
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 
 from realmserver.auth.gate import AppUser
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
 from realmserver.http.site import QuietSite
-from realmserver.net.service import SyncService
+from realmserver.net.service import IDLE_CHECK, IDLE_TIMEOUT, SyncService
 from realmserver.store.memory import MemoryStore
 
 REQUEST = (
@@ -23,6 +26,7 @@ REQUEST = (
 APP = b"/api/client/v2.0/app/my-app/realm-sync"
 RSV_FRAME = b"\xc2\x80\0\0\0\0"
 CLOSE_FRAME = b"\x88\x80\0\0\0\0"
+PING_FRAME = b"\x89\x80\0\0\0\0"
 USER = AppUser("user", "my-app", "login", 0)
 
 
@@ -36,6 +40,7 @@ class OpenDoor:
 class Fixture:
     def __init__(self, keys: Path) -> None:
         reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
+        self.reactor = reactor
         gate: Any = OpenDoor()
         store = MemoryStore(random_bytes=os.urandom)
         self.service = SyncService(reactor, store, Tokens(make_keys(keys / "key.pub", keys / "key")), gate)
@@ -54,8 +59,11 @@ class Fixture:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Fixture:
-    return Fixture(tmp_path)
+def server(tmp_path: Path) -> Iterator[Fixture]:
+    fixture = Fixture(tmp_path)
+    yield fixture
+    if fixture.service.running:
+        fixture.service._workers.stop()
 
 
 def close_code(transport: Any) -> int:
@@ -99,3 +107,21 @@ def test_what_comes_with_the_upgrade_request_does_not_stop_the_connection_from_b
     (connection,) = server.service._connections
     connection.dataReceived(CLOSE_FRAME)
     assert close_code(transport) == 1000
+
+
+def test_a_client_that_is_not_heard_of_for_long_is_dropped_and_others_are_not(server: Fixture) -> None:
+    server.service.startService()
+    silent, alive = server.connect(), server.connect()
+    connections = {connection.transport: connection for connection in server.service._connections}
+    for _ in range(IDLE_TIMEOUT // IDLE_CHECK):
+        server.reactor.advance(IDLE_CHECK)
+        connections[alive].dataReceived(PING_FRAME)
+    assert not silent.disconnecting
+    server.reactor.advance(IDLE_CHECK)
+    assert silent.disconnecting
+    assert silent.value() == b""
+    assert not alive.disconnecting
+    for connection in connections.values():
+        connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert server.service.stopService().called
+    assert server.reactor.getDelayedCalls() == []
