@@ -4,18 +4,20 @@ What the state machine (``sync.server``) decides is done here in the order given
 it. Rules of the protocol live there, rules of Realms in ``realms``; here are only tokens, rights and the transport.
 """
 
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 from autobahn.twisted.websocket import WebSocketServerProtocol
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from realmserver.auth.gate import AppUser
-from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError
+from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.log import get_logger
 from realmserver.realms.fanout import Made
 from realmserver.realms.live import LiveRealm, Subscriber
@@ -43,10 +45,13 @@ from realmserver.sync.server import ServerConnection
 from realmserver.sync.session import Session
 from realmserver.sync.versions import Negotiated
 
-if TYPE_CHECKING:
-    from realmserver.net.service import SyncService
-
 log = get_logger("sync")
+
+MAX_FRAGMENTS: Final = 1024
+"""Frames of one message. Real clients never fragment; without a bound empty frames would fill the memory for free."""
+
+QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""Linux's option to acknowledge what has been received at once."""
 
 Live = LiveRealm[EncodedBody]
 Input = Callable[[ServerConnection], Iterable[Decision]]
@@ -59,6 +64,25 @@ class Upgrade:
     negotiated: Negotiated
     login: AppUser | None
     connection_id: str
+
+
+class Host(Protocol):
+    """What a connection needs of the service that it belongs to."""
+
+    @property
+    def reactor(self) -> IReactorTime: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    def realm(self, name: str) -> Live:
+        """The Realm of this name."""
+
+    def opened(self, connection: "SyncConnection") -> None:
+        """The connection is open."""
+
+    def closed(self, connection: "SyncConnection") -> None:
+        """The connection is gone."""
 
 
 class NotPermitted(Exception):
@@ -91,16 +115,17 @@ class Binding(Subscriber):
 class SyncConnection(WebSocketServerProtocol):
     """One client's WebSocket. Made by :class:`~realmserver.net.upgrade.UpgradeResource`."""
 
-    def __init__(self, service: "SyncService", upgrade: Upgrade) -> None:
+    def __init__(self, host: Host, upgrade: Upgrade) -> None:
         super().__init__()
-        self._service = service
+        self._host = host
         self._upgrade = upgrade
         self._machine = ServerConnection(upgrade.negotiated)
         self._bindings: dict[Session, Binding] = {}
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
-        self.last_heard: float = service.reactor.seconds()
+        self._fragments = 0
+        self.last_heard: float = host.reactor.seconds()
 
     @property
     def login(self) -> AppUser | None:
@@ -119,19 +144,34 @@ class SyncConnection(WebSocketServerProtocol):
             peer=self.peer,
             version=self._upgrade.negotiated.name,
         )
-        self._service.opened(self)
+        self._host.opened(self)
         # Twisted Web's channel watched the transport until now; from here on a slow reader is ours to mind.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
         self.feed(lambda machine: machine.connected(self._upgrade.connection_id))
 
     def dataReceived(self, data: bytes) -> None:
-        self.last_heard = self._service.reactor.seconds()
+        self.last_heard = self._host.reactor.seconds()
         super().dataReceived(data)
 
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        self._fragments += 1
+        if self._fragments > MAX_FRAGMENTS:
+            self._protocol_violation("too many fragments")
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._fragments = 0
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self.feed(lambda machine: machine.receive(payload))
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for
+        their acknowledgement before it sends the next small one (Nagle) would lose 40 ms with every change."""
+        handle = getattr(self.transport, "socket", None)
+        if QUICK_ACK is not None and handle is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
 
     def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
         """Whoever closes (we, the peer, or autobahn at a frame that breaks the rules) comes through here. Nothing can
@@ -143,7 +183,7 @@ class SyncConnection(WebSocketServerProtocol):
         self.feed(lambda machine: machine.lost())
         for session in list(self._bindings):
             self._leave(session)
-        self._service.closed(self)
+        self._host.closed(self)
         log.info("{id}: disconnected, close code {code}", id=self._upgrade.connection_id, code=code)
 
     # The transport's side: a push producer, told to pause while the peer does not read.
@@ -169,6 +209,10 @@ class SyncConnection(WebSocketServerProtocol):
             while self._inputs:
                 for decision in self._inputs.popleft()(self._machine):
                     self._carry_out(decision)
+        except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
+            log.error("{id}: internal error", id=self._upgrade.connection_id, failure=Failure())  # type: ignore[no-untyped-call]
+            self._inputs.clear()
+            self.drop("of an internal error")
         finally:
             self._is_deciding = False
 
@@ -236,7 +280,7 @@ class SyncConnection(WebSocketServerProtocol):
         except NotPermitted as error:
             self._refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
-            binding = self._bindings[session] = Binding(self, session, user_id, grant, self._service.realm(name))
+            binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
             if request.need_ident:
                 binding.live.allocate(user_id, lambda answer: self._allocated(session, answer))
             else:
@@ -249,7 +293,7 @@ class SyncConnection(WebSocketServerProtocol):
             if request.is_subserver:
                 raise NotPermitted("sub-servers are not served")
             return login.user_id, None, partition_realm(login.app_id, request.path)
-        grant = self._service.tokens.verify_bind_token(request.token, now=time.time())
+        grant = self._host.tokens.verify_bind_token(request.token, now=time.time())
         path = check_virtual_path(expand_home(request.path, grant.identity))
         if request.is_subserver and not grant.admin:
             raise NotPermitted("only an administrator may act as a sub-server")
@@ -319,7 +363,7 @@ class SyncConnection(WebSocketServerProtocol):
             self.feed(lambda machine: machine.refreshed(session))
             return
         try:
-            grant = self._service.tokens.verify_bind_token(token, now=time.time())
+            grant = self._host.tokens.verify_bind_token(token, now=time.time())
         except TokenError as error:
             self._refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
             return

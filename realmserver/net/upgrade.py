@@ -5,11 +5,12 @@ autobahn sees it: a real client crashes on a 101 without the right subprotocol, 
 read the body. What autobahn is then given holds no token, so that it cannot log one.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import IResource, Resource
@@ -18,17 +19,27 @@ from twisted.web.server import NOT_DONE_YET, Request
 from realmserver._version import __version__
 from realmserver.auth.gate import AppUser, UpgradeRefused
 from realmserver.log import get_logger
-from realmserver.net.connection import SyncConnection, Upgrade
+from realmserver.net.connection import Host, SyncConnection, Upgrade
 from realmserver.sync.syntax import SERVER_LIMITS
 from realmserver.sync.versions import Negotiated, Refusal, negotiate
-
-if TYPE_CHECKING:
-    from realmserver.net.service import SyncService
 
 log = get_logger("sync")
 
 CLOSE_TIMEOUT: Final = 10
 """Seconds that a client has to answer our close frame before the connection is dropped."""
+
+
+class Door(Host, Protocol):
+    """What an upgrade needs of the service, besides what its connection will need."""
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def authenticate(self, app_id: str, token: str | None, authorization: str | None) -> Deferred[AppUser]:
+        """Who opens a WebSocket; fails with :class:`UpgradeRefused`."""
+
+    def next_connection_id(self) -> str:
+        """A short name for a connection in logs, here and at the client."""
 
 
 class UpgradeResource(Resource):
@@ -40,7 +51,7 @@ class UpgradeResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, service: "SyncService", app_id: str | None) -> None:
+    def __init__(self, service: Door, app_id: str | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
         self._app_id = app_id
@@ -110,7 +121,7 @@ class UpgradeResource(Resource):
 class _Factory(WebSocketServerFactory):
     """Builds the protocol for one accepted request."""
 
-    def __init__(self, service: "SyncService", upgrade: Upgrade) -> None:
+    def __init__(self, service: Door, upgrade: Upgrade) -> None:
         super().__init__(reactor=service.reactor, server=f"RealmSync/{__version__}")  # type: ignore[no-untyped-call]
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxMessagePayloadSize=SERVER_LIMITS.message,
@@ -133,7 +144,7 @@ class SyncTree(Resource):
     """Finds the sync addresses in a site's URLs: ``/realm-sync`` (with or without a path) and
     ``/api/client/v2.0/app/<app id>/realm-sync``. Everything else is ``fallback``'s."""
 
-    def __init__(self, service: "SyncService", fallback: IResource) -> None:
+    def __init__(self, service: Door, fallback: IResource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
         self._fallback = fallback

@@ -34,8 +34,9 @@ from realmserver.realms.requests import (
 from realmserver.realms.shape import Shape
 from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
 
-DOWNLOAD_SIZE: Final = 4 * 1024 * 1024
-"""Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows."""
+DOWNLOAD_SIZE: Final = 1024 * 1024
+"""Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows. A window must
+get through a slow line in less than the 120 s that a client waits for the PONG behind it (K25)."""
 
 MAX_SALT: Final = (1 << 63) - 1
 

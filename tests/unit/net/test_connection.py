@@ -10,12 +10,14 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from realmserver.auth.gate import AppUser
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
 from realmserver.http.site import QuietSite
+from realmserver.net.connection import MAX_FRAGMENTS
 from realmserver.net.service import IDLE_CHECK, IDLE_TIMEOUT, SyncService
 from realmserver.store.memory import MemoryStore
 
@@ -125,3 +127,22 @@ def test_a_client_that_is_not_heard_of_for_long_is_dropped_and_others_are_not(se
         connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert server.service.stopService().called
     assert server.reactor.getDelayedCalls() == []
+
+
+def test_a_message_of_endless_fragments_ends_the_connection(server: Fixture) -> None:
+    transport = server.connect()
+    (connection,) = server.service._connections
+    connection.dataReceived(b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * (MAX_FRAGMENTS - 1))
+    assert transport.value() == b""
+    connection.dataReceived(b"\x00\x80\0\0\0\0")
+    assert close_code(transport) == 1002
+
+
+def test_a_fault_of_ours_ends_one_connection_and_is_logged(server: Fixture) -> None:
+    transport = server.connect()
+    (connection,) = server.service._connections
+    with capturedLogs() as logged:
+        connection.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
+    failures = [event["log_failure"] for event in logged if "log_failure" in event]
+    assert [failure.type for failure in failures] == [ZeroDivisionError]
+    assert transport.disconnected
