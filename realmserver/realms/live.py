@@ -5,7 +5,9 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 
 - work that writes runs alone in its Realm (the *lane*), in the order it came;
 - uploads that wait together are integrated together and share one commit (group commit);
-- a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY;
+- a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
+  overtakes an upload;
+- where an upload fails, all that waits of the same client file fails with it;
 - only what is durable is shown to anyone: answers and the news of new versions go out after the commit.
 """
 
@@ -263,8 +265,9 @@ class LiveRealm(Generic[Body]):
                 break
             batch.append(waiting)
             self._queue.popleft()
-        batch.extend(self._progress.values())
-        self._progress.clear()
+        if not self._queue:  # a report must not overtake an upload of its client file, which would count as integrated
+            batch.extend(self._progress.values())
+            self._progress.clear()
         return batch
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
@@ -280,8 +283,28 @@ class LiveRealm(Generic[Body]):
         def answer(result: UploadDone | RealmError) -> None:
             self._waiting_size -= waiting.size
             waiting.done(result)
+            if isinstance(result, RealmError):
+                self._refuse_waiting(waiting.upload.ident, result)
 
         return answer
+
+    def _refuse_waiting(self, ident: int, error: RealmError) -> None:
+        """Drop all that client file ``ident`` has waiting, because an earlier upload of it failed: integrating what
+        came after would take that one for integrated, and it would be lost (``spec/protocol.md`` 3.5)."""
+        kept: deque[_Call | _Waiting] = deque()
+        refused: list[_Waiting] = []
+        for each in self._queue:
+            if isinstance(each, _Waiting) and each.upload.ident == ident:
+                refused.append(each)
+            else:
+                kept.append(each)
+        self._queue = kept
+        report = self._progress.pop(ident, None)
+        if report is not None:
+            refused.append(report)
+        for waiting in refused:
+            self._waiting_size -= waiting.size
+            waiting.done(error)
 
     def _integrated(self, batch: list[_Waiting], result: Integration) -> None:
         self._fanout.appended(result.entries)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import pytest
-from realm_tools import FixedEnvironment, HeldWorkers, create, memory_store, schema, upload
+from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, upload
 
+from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
 from realmserver.realms.live import LiveRealm, Subscriber
 from realmserver.realms.realm import Realm
 from realmserver.realms.registry import Registry
 from realmserver.realms.requests import (
+    BadUpload,
     Download,
     DownloadCursor,
     DownloadEntry,
@@ -349,3 +351,81 @@ def test_a_realm_that_cannot_be_opened_is_not_remembered() -> None:
     workers.run_all()
     assert isinstance(answers[0], RealmUnavailable)
     assert registry.get("not a path") is not live
+
+
+def held_behind_an_ident(bench: Bench) -> tuple[ClientFile, list[UploadDone | RealmError]]:
+    """A client file whose upload of version 2 waits in the queue behind another client's IDENT, which is next."""
+    busy, other, client = (bench.client() for _ in range(3))
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(busy.ident, (2, 0, schema())), lambda answer: None)  # runs, and holds the lane
+    bench.live.upload(upload(busy.ident, (3, 0, create())), lambda answer: None)
+    request = Identify(other.ident, other.salt, DownloadCursor(), SaltedVersion())
+    bench.live.identify(request, "user", 14, Listener(), lambda answer: None)
+    bench.live.upload(upload(client.ident, (2, 0, data(AddTable("U", TABLE_EMBEDDED)))), done.append)
+    return client, done
+
+
+def test_a_progress_report_does_not_overtake_an_upload_of_the_same_client_file() -> None:
+    bench = Bench()
+    client, done = held_behind_an_ident(bench)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    answer = bench.fetch(bench.client(), DownloadCursor())
+    assert not isinstance(answer, RealmError)
+    assert answer[1] == (1, 2, 3), "the upload was taken for integrated before it was"
+    assert done == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(7, 0))]
+
+
+def test_after_a_bad_upload_what_waits_of_the_same_client_file_is_refused_too() -> None:
+    bench = Bench()
+    client = bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, (2, 0, b"\xff")), done.append)  # runs alone; the others are the next batch
+    bench.live.upload(upload(client.ident, (3, 0, schema())), done.append)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert [type(answer) for answer in done] == [BadUpload] * 3
+    answers: list[Identified | RealmError] = []
+    request = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+    bench.live.identify(request, "user", 14, Listener(), answers.append)
+    bench.workers.run_all()
+    assert answers == [Identified(UploadCursor(), 0, 0)], "the client file does not advance past what was refused"
+
+
+def test_after_a_failed_commit_what_waits_of_the_same_client_files_is_not_integrated() -> None:
+    full = [True]
+
+    def before(name: str, commit: Commit) -> None:
+        if full[0] and commit.entries:
+            full[0] = False
+            raise StoreFull("no room")
+
+    bench = Bench(MemoryStore(random_bytes=bytes, before_commit=before))
+    client, other = bench.client(), bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, (2, 0, schema())), done.append)
+    bench.live.upload(upload(client.ident, (3, 0, b"")), done.append)
+    bench.live.upload(upload(other.ident, (2, 0, schema())), done.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in done] == [RealmUnavailable, RealmUnavailable, UploadDone]
+    bench.live.upload(upload(client.ident, (2, 0, schema()), (3, 0, b"")), done.append)
+    bench.workers.run_all()
+    assert done[3] == UploadDone(UploadCursor(3, 0))
+
+
+def test_room_is_given_back_for_what_was_refused_unlooked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 1)
+    bench = Bench()
+    client = bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, (2, 0, b"\xff")), done.append)
+    bench.live.upload(upload(client.ident, (3, 0, schema())), done.append)
+    bench.workers.run_all()
+    bench.live.upload(upload(client.ident, (2, 0, schema())), done.append)
+    bench.live.upload(upload(client.ident, (3, 0, b"\x3f")), done.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in done] == [BadUpload, BadUpload, UploadDone, BadUpload]
