@@ -118,11 +118,6 @@ class LiveRealm(Generic[Body]):
         """Whether nothing runs and nothing waits."""
         return not (self._busy or self._queue or self._progress or self._fanout.is_reading)
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody needs this object any more."""
-        return self.is_idle and self._realm is None and not self._subscribers
-
     def close_store(self, closed: Callable[[], None]) -> None:
         """Close the store of an idle Realm. Its sessions stay bound; it is opened again when it is needed."""
         realm, self._realm, self._head = self._realm, None, None
@@ -132,13 +127,17 @@ class LiveRealm(Generic[Body]):
             return
         self._busy = True
 
-        def done(_: object) -> None:
+        def done(_: None) -> None:
             self._busy = False
             closed()
             if self._queue:
                 self._next()
 
-        self._workers.run(realm.close, done, done)
+        def failed(error: Exception) -> None:
+            self._workers.report(self.name, error)
+            done(None)
+
+        self._workers.run(realm.close, done, failed)
 
     # What sessions ask.
 

@@ -2,11 +2,15 @@
 
 Bounds the number of open stores (``performance.max_open_files``): beyond it the least recently used one that is idle is
 closed, while its sessions stay bound. Runs on the reactor's thread.
+
+A LiveRealm is remembered as long as anyone holds it: its sessions, its open store, or work on its way. So there are
+never two of one name, which could not both have the store open.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Generic
+from weakref import WeakValueDictionary
 
 from realmserver.realms.fanout import Body, Encode, Workers
 from realmserver.realms.live import LiveRealm
@@ -25,7 +29,7 @@ class Registry(Generic[Body]):
         self._workers = workers
         self._encode = encode
         self._max_open = max_open
-        self._realms: dict[str, LiveRealm[Body]] = {}
+        self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
         self._stopped: Callable[[], None] | None = None
 
@@ -42,8 +46,7 @@ class Registry(Generic[Body]):
 
     def _idle(self, live: LiveRealm[Body]) -> None:
         """``live`` has done its work for now."""
-        if live.is_abandoned:
-            self._realms.pop(live.name, None)
+        if not live.is_open:
             self._check_stopped()
             return
         self._open[live.name] = live
@@ -57,13 +60,8 @@ class Registry(Generic[Body]):
                 self._close(idle)
 
     def _close(self, live: LiveRealm[Body]) -> None:
-        def closed() -> None:
-            if live.is_abandoned:
-                self._realms.pop(live.name, None)
-            self._check_stopped()
-
         self._open.pop(live.name, None)
-        live.close_store(closed)
+        live.close_store(self._check_stopped)
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Make what waits durable, close every store as it becomes idle, then call ``stopped``."""

@@ -1,5 +1,7 @@
 """A Realm in service: order, group commit, and who hears of what, with workers that the test sets going."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -24,7 +26,7 @@ from realmserver.realms.requests import (
     UploadDone,
 )
 from realmserver.store.interface import ClientFile, Commit, StoreFull
-from realmserver.store.memory import MemoryStore
+from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
 Body = tuple[int, ...]
 
@@ -350,7 +352,46 @@ def test_a_realm_that_cannot_be_opened_is_not_remembered() -> None:
     live.open(answers.append)
     workers.run_all()
     assert isinstance(answers[0], RealmUnavailable)
-    assert registry.get("not a path") is not live
+    kept = weakref.ref(live)
+    del live
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_realm_whose_store_was_closed_is_the_same_for_all_who_use_it() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 1)
+    live = registry.get("/a")  # a session that has said BIND and not yet IDENT holds it
+    clients: list[ClientFile | RealmError] = []
+    live.allocate("user", clients.append)
+    workers.run_all()
+    registry.get("/b").open(lambda answer: None)
+    workers.run_all()
+    assert not live.is_open
+    answers: list[RealmError | None] = []
+    for each in (live, registry.get("/a")):
+        each.open(answers.append)
+        workers.run_all()
+    assert answers == [None, None], "a store can be open only once"
+
+
+def test_a_store_that_does_not_close_is_reported() -> None:
+    class Stuck(MemoryStore):
+        def open(self, name: str, *, create: bool) -> MemoryRealmStore:
+            realm = super().open(name, create=create)
+            realm.close = fail  # type: ignore[method-assign]
+            return realm
+
+    def fail() -> None:
+        raise StoreFull("no room")
+
+    bench = Bench(Stuck(random_bytes=bytes))
+    bench.client()
+    closed: list[bool] = []
+    bench.live.close_store(lambda: closed.append(True))
+    bench.workers.run_all()
+    assert closed == [True]
+    assert "no room" in bench.workers.reports[0]
 
 
 def held_behind_an_ident(bench: Bench) -> tuple[ClientFile, list[UploadDone | RealmError]]:
