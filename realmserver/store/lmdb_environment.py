@@ -215,7 +215,8 @@ class Environment:
         self._gate = threading.Condition()
         self._views: set[View] = set()
         self._closed = False
-        self._suspect = False
+        self._suspect = False  # LMDB has reported an error
+        self._at_work = False  # a transaction that writes may be open
         self._env: lmdb.Environment | None = None
         self._tables: dict[str, lmdb._Database] = {}
         self._open()
@@ -276,21 +277,22 @@ class Environment:
         of bytes it puts. Raises :class:`StoreFull` or :class:`StoreError`; the environment stays usable.
         """
         with self._writing:
-            while True:
+            with self._gate:
+                self._revive()
+                self._at_work = True
+            try:
+                while True:
+                    try:
+                        with self._open_env().begin(write=True) as txn:
+                            return change(Writing(txn, self._tables))
+                    except lmdb.MapFullError:
+                        self._grow(size)
+            except lmdb.Error as error:
+                self._suspect = True
+                raise _write_error(self._what, error, self._directory, size) from error
+            finally:
                 with self._gate:
-                    self._revive()
-                    env = self._open_env()
-                try:
-                    with env.begin(write=True) as txn:
-                        result = change(Writing(txn, self._tables))
-                except lmdb.MapFullError:
-                    self._grow(size)
-                except lmdb.Error as error:
-                    with self._gate:
-                        self._suspect = True
-                    raise _write_error(self._what, error, self._directory, size) from error
-                else:
-                    return result
+                    self._at_work = False
 
     def close(self) -> None:
         """Give all resources back; closing twice is allowed. Raises StoreError if a view is open."""
@@ -329,10 +331,11 @@ class Environment:
 
     def _revive(self) -> None:
         """Open the environment again after an error: LMDB may refuse all further work of the old one. A view of an
-        older state, which cannot be carried over, puts that off. Called with the gate held."""
+        older state, which cannot be carried over, puts that off, and so does a transaction that writes. Called with
+        the gate held."""
         if self._closed:
             raise StoreError(f"{self._what}: it is closed")
-        if self._suspect and (self._env is None or not self._older_views(self._env)):
+        if self._suspect and not self._at_work and (self._env is None or not self._older_views(self._env)):
             self._suspect = False
             self._exchange(self._drop_env)
         if self._env is None:

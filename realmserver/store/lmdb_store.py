@@ -105,13 +105,13 @@ class LmdbSnapshot:
 class LmdbRealmStore:
     """A :class:`~realmserver.store.interface.RealmStore` in one environment."""
 
-    def __init__(self, name: str, environment: Environment, closed: Callable[[str], None]) -> None:
+    def __init__(self, name: str, environment: Environment, closed: Callable[["LmdbRealmStore"], None]) -> None:
         self._name = name
         self._environment = environment
         self._when_closed = closed
         with environment.view() as view:
             self._realm_id = _read_identity(name, environment.directory, view)
-            self._head: Head | None = _read_head(name, self._realm_id, view)
+            self._head: Head | None = _read_head(name, self._realm_id, view)  # None: only the disk knows
 
     @property
     def name(self) -> str:
@@ -119,10 +119,10 @@ class LmdbRealmStore:
 
     def head(self) -> Head:
         head = self._head
-        if head is None:
-            with self.snapshot() as snapshot:
-                head = self._head = snapshot.head
-        return head
+        if head is not None:
+            return head
+        with self.snapshot() as snapshot:
+            return snapshot.head  # not kept: an append may be under way that knows a newer one
 
     @contextmanager
     def snapshot(self) -> Iterator[LmdbSnapshot]:
@@ -137,13 +137,13 @@ class LmdbRealmStore:
             txn.put(META, HEAD_KEY, records.pack_head(head))
             return head
 
-        self._head = None  # after an error only the disk knows where the Realm stands
+        self._head = None  # and so it stays after an error
         self._head = head = self._environment.write(change, _size(commit))
         return head
 
     def close(self) -> None:
         self._environment.close()
-        self._when_closed(self._name)
+        self._when_closed(self)
 
 
 class LmdbStore:
@@ -167,7 +167,8 @@ class LmdbStore:
         self._map_size = map_size
         self._patience = patience
         self._mutex = threading.Lock()
-        self._open: dict[str, LmdbRealmStore | None] = {}
+        self._open: dict[str, LmdbRealmStore | None] = {}  # None while it is being opened
+        self._is_closed = False
         try:
             make_directories(root)
             self._lock = DirectoryLock(root / LOCK_FILE)
@@ -185,6 +186,8 @@ class LmdbStore:
     def open(self, name: str, *, create: bool) -> LmdbRealmStore:
         directory = realm_directory(self._root, name)
         with self._mutex:
+            if self._is_closed:
+                raise StoreError(f"{name}: the store is closed")
             if name in self._open:
                 raise StoreError(f"{name}: the Realm is open already")
             self._open[name] = None
@@ -213,6 +216,7 @@ class LmdbStore:
 
     def close(self) -> None:
         with self._mutex:
+            self._is_closed = True
             realms = [realm for realm in self._open.values() if realm is not None]
         for realm in realms:
             realm.close()
@@ -237,9 +241,10 @@ class LmdbStore:
         workplace = self._root / CREATING / realm_id.hex()
         Environment.create(directory, workplace, name, TABLES, fill, map_size=self._map_size)
 
-    def _closed(self, name: str) -> None:
+    def _closed(self, realm: LmdbRealmStore) -> None:
         with self._mutex:
-            self._open.pop(name, None)
+            if self._open.get(realm.name) is realm:  # else it was closed before, and perhaps opened anew
+                del self._open[realm.name]
 
 
 def _size(commit: Commit) -> int:

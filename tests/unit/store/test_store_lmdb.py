@@ -12,7 +12,7 @@ from pathlib import Path
 import lmdb
 import pytest
 import store_child
-from store_helpers import append, counting_bytes, entry
+from store_helpers import Running, append, counting_bytes, entry
 
 from realmserver.store import lmdb_environment, records
 from realmserver.store.interface import Commit, NoSuchRealm, StoreError, StoreFull, UnknownFormat
@@ -155,6 +155,63 @@ def test_a_store_is_usable_after_an_error_of_lmdb_and_snapshots_live_on(tmp_path
     with environment.view() as newer:
         assert newer.get("t", b"k") == b"w"
     environment.close()
+
+
+def test_a_reader_does_not_open_an_environment_anew_under_a_transaction_that_writes(tmp_path: Path) -> None:
+    """The older view, which had put that off, may be left while the next transaction is at work."""
+    directory = tmp_path / "env"
+    Environment.create(directory, tmp_path / "new", "it", ["t"], lambda txn: txn.put("t", b"k", b"v"))
+    environment = Environment(directory, "it", ["t"])
+
+    def fail(txn: Writing) -> None:
+        raise lmdb.DiskError("as for a full disk")
+
+    older = ExitStack()
+    older.enter_context(environment.view())
+    environment.write(lambda txn: txn.put("t", b"k", b"w"), 0)
+    with pytest.raises(StoreFull):
+        environment.write(fail, 0)
+
+    def read() -> bytes | None:
+        older.close()
+        with environment.view() as view:
+            return view.get("t", b"k")
+
+    large = os.urandom(2 * INITIAL_MAP_SIZE)  # so that the map grows between the two attempts
+
+    def write_slowly(txn: Writing) -> None:
+        txn.put("t", b"k", b"x")
+        assert Running(read).result() == b"w"
+        attempts.append(txn)
+        txn.put("t", b"l", large)
+
+    attempts: list[Writing] = []
+    environment.write(write_slowly, 0)
+    assert len(attempts) == 2
+    with environment.view() as view:
+        assert (view.get("t", b"k"), view.get("t", b"l")) == (b"x", large)
+    environment.close()
+
+
+def test_closing_a_realm_once_more_does_not_let_it_be_opened_twice(store: LmdbStore) -> None:
+    """Two environments over one file in one process would give up each other's locks."""
+    first = store.open("/a", create=True)
+    first.close()
+    second = store.open("/a", create=False)
+    first.close()
+    with pytest.raises(StoreError, match="open already"):
+        store.open("/a", create=False)
+    append(second, b"x")
+
+
+def test_nothing_is_opened_once_the_store_is_closed(root: Path) -> None:
+    """Another server may have the data directory by then."""
+    store = open_store(root)
+    store.open("/a", create=True).close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.open("/a", create=True)
+    store.close()
 
 
 # Damaged and foreign files
