@@ -101,14 +101,18 @@ class Binding(Subscriber):
         self.grant = grant
         self.live = live
         self.ident = 0
+        self.is_refused = False
 
     def advanced(self, version: int) -> None:
         self.connection.feed(lambda machine: machine.advanced(self.session, version))
 
     def superseded(self, by: Subscriber) -> None:
         if isinstance(by, Binding) and by.connection is self.connection:
-            return  # the state machine answers that itself, with error 108
-        self.connection.feed(lambda machine: machine.superseded())
+            # The state machine knows sessions by their paths, and one Realm's may be spelt differently.
+            text = f"client file {by.ident} is active in session {self.session.sid} of this connection"
+            self.connection.refuse(by.session, SyncError(Code.BOUND_IN_OTHER_SESSION, text))
+        else:
+            self.connection.feed(lambda machine: machine.superseded())
 
 
 @implementer(IPushProducer)
@@ -274,11 +278,11 @@ class SyncConnection(WebSocketServerProtocol):
         try:
             user_id, grant, name = self._admit(request)
         except IllegalPath as error:
-            self._refuse(session, SyncError(Code.ILLEGAL_REALM_PATH, str(error)))
+            self.refuse(session, SyncError(Code.ILLEGAL_REALM_PATH, str(error)))
         except TokenError as error:
-            self._refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
+            self.refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
         except NotPermitted as error:
-            self._refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
+            self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
             binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
             if request.need_ident:
@@ -301,18 +305,23 @@ class SyncConnection(WebSocketServerProtocol):
             raise NotPermitted(f"the token does not allow to download {path}")
         return grant.identity, grant, path
 
-    def _refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
+    def refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
+        """End the session with ``error``, and put nothing more of it to the Realm: what was decided before the state
+        machine hears of this, a later upload or progress, would skip what is refused here."""
+        binding = self._bindings.get(session)
+        if binding is not None:
+            binding.is_refused = True
         self.feed(lambda machine: machine.refused(session, error))
 
     def _allocated(self, session: Session, answer: ClientFile | RealmError) -> None:
         if isinstance(answer, RealmError):
-            self._refuse(session, answer)
+            self.refuse(session, answer)
         else:
             self.feed(lambda machine: machine.opened(session, answer.ident, answer.salt))
 
     def _opened(self, session: Session, answer: RealmError | None) -> None:
         if answer is not None:
-            self._refuse(session, answer)
+            self.refuse(session, answer)
         else:
             self.feed(lambda machine: machine.opened(session))
 
@@ -320,14 +329,22 @@ class SyncConnection(WebSocketServerProtocol):
         session = binding.session
 
         def answered(answer: Identified | UploadDone | RealmError) -> None:
-            self.feed(lambda machine: machine.answered(session, answer))
+            if session not in self._bindings:
+                # It was left while the Realm looked at its IDENT and did not know of it yet.
+                binding.live.leave(binding.ident, binding)
+            if isinstance(answer, RealmError):
+                self.refuse(session, answer)
+            else:
+                self.feed(lambda machine: machine.answered(session, answer))
 
+        if binding.is_refused:
+            return
         try:
             self._check_grant(binding, request)
         except TokenError as error:
-            self._refuse(session, AuthenticationFailed(str(error), expired=True))
+            self.refuse(session, AuthenticationFailed(str(error), expired=True))
         except NotPermitted as error:
-            self._refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
+            self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
             if isinstance(request, Upload):
                 binding.live.upload(request, answered)
@@ -351,7 +368,7 @@ class SyncConnection(WebSocketServerProtocol):
 
         def fetched(answer: Made[EncodedBody] | RealmError) -> None:
             if isinstance(answer, RealmError):
-                self._refuse(session, answer)
+                self.refuse(session, answer)
             else:
                 self.feed(lambda machine: machine.downloaded(session, *answer))
 
@@ -365,12 +382,12 @@ class SyncConnection(WebSocketServerProtocol):
         try:
             grant = self._host.tokens.verify_bind_token(token, now=time.time())
         except TokenError as error:
-            self._refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
+            self.refuse(session, AuthenticationFailed(str(error), isinstance(error, ExpiredToken)))
             return
         if grant.identity != binding.user_id:
-            self._refuse(session, AuthenticationFailed("the new token is another user's"))
+            self.refuse(session, AuthenticationFailed("the new token is another user's"))
         elif not grant.allows("download", binding.live.name):
-            self._refuse(session, SyncError(Code.PERMISSION_DENIED, "the new token does not allow to download"))
+            self.refuse(session, SyncError(Code.PERMISSION_DENIED, "the new token does not allow to download"))
         else:
             binding.grant = grant
             self.feed(lambda machine: machine.refreshed(session))
@@ -380,7 +397,7 @@ class SyncConnection(WebSocketServerProtocol):
 
         def found(answer: int | RealmError) -> None:
             if isinstance(answer, RealmError):
-                self._refuse(session, answer)
+                self.refuse(session, answer)
             else:
                 self.feed(lambda machine: machine.client_version(session, answer))
 

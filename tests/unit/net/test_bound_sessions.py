@@ -1,0 +1,147 @@
+"""Sessions of connections and the Realms they are bound to: who is told of what, and when it is over."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from raw_sync import BINARY, frame
+from test_connection import APP, Fixture
+
+from realmserver.auth.keys import load_keys, signed_wire_form
+from realmserver.net import service
+from realmserver.realms.requests import UploadCursor, UploadEntry
+from realmserver.sync import client_messages as c2s
+from realmserver.sync import server_messages as s2c
+from realmserver.sync.syntax import CLIENT_LIMITS
+
+T = TypeVar("T")
+
+SHARED = '"shared"'
+
+
+class HeldWorkers:
+    """In place of threads: work runs when the test says so, and timers never fire."""
+
+    def __init__(self, reactor: object) -> None:
+        self.waiting: deque[Callable[[], None]] = deque()
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def later(self, delay: float, call: Callable[[], None]) -> None: ...
+
+    def report(self, realm: str, error: Exception) -> None:
+        raise error
+
+    def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        self.waiting.append(lambda: done(work()))
+
+    def run_all(self) -> None:
+        while self.waiting:
+            self.waiting.popleft()()
+
+
+class Client:
+    """The client end of a WebSocket in memory."""
+
+    def __init__(self, server: Fixture, path: bytes = APP) -> None:
+        known = set(server.service._connections)
+        self.transport = server.connect(path)
+        (self.connection,) = server.service._connections - known
+        self._workers: Any = server.service._workers
+
+    def say(self, *messages: bytes) -> None:
+        """Send messages, and let nothing happen at the Realms."""
+        self.connection.dataReceived(b"".join(frame(BINARY, message) for message in messages))
+
+    def heard(self) -> list[s2c.ServerMessage]:
+        """What the server has sent since the last call, once all work is done; DOWNLOADs and close frames left out."""
+        self._workers.run_all()
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        found: list[s2c.ServerMessage] = []
+        while data:
+            opcode, size, start = data[0] & 0x0F, data[1], 2
+            if size == 126:
+                size, start = int.from_bytes(data[2:4], "big"), 4
+            if opcode == BINARY:
+                found.append(s2c.decode_server_message(data[start : start + size], CLIENT_LIMITS))
+            data = data[start + size :]
+        return [message for message in found if not isinstance(message, s2c.Download)]
+
+    def new_file(self, path: str = SHARED, token: str = "") -> s2c.Ident:
+        """A client file, in a session that waits for its IDENT."""
+        self.say(c2s.Bind(1, path, token, need_ident=True).encode())
+        (ident,) = self.heard()
+        assert isinstance(ident, s2c.Ident)
+        return ident
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
+    monkeypatch.setattr(service, "PoolWorkers", HeldWorkers)
+    yield Fixture(tmp_path)
+
+
+def rejoin(file: s2c.Ident, sid: int = 1, path: str = SHARED) -> list[bytes]:
+    """BIND and IDENT for a client file that has seen nothing yet."""
+    return [c2s.Bind(sid, path, "", need_ident=False).encode(), c2s.Ident(sid, file.ident, file.salt).encode()]
+
+
+def test_a_session_that_ends_before_its_ident_is_looked_at_is_forgotten(server: Fixture) -> None:
+    """Otherwise its connection would be ended when the client file comes back on another one."""
+    older = Client(server)
+    file = older.new_file()
+    older.say(c2s.Ident(1, file.ident, file.salt).encode(), c2s.Unbind(1).encode())
+    assert older.heard() == [s2c.Unbound(1)]
+    newer = Client(server)
+    newer.say(*rejoin(file))
+    assert newer.heard() == []
+    older.say(c2s.Ping(7, 0).encode())
+    assert older.heard() == [s2c.Pong(7)]
+
+
+def test_a_client_file_may_come_back_on_the_connection_that_it_left_in_haste(server: Fixture) -> None:
+    client = Client(server)
+    file = client.new_file()
+    client.say(c2s.Ident(1, file.ident, file.salt).encode(), c2s.Unbind(1).encode(), *rejoin(file))
+    assert client.heard() == [s2c.Unbound(1)]
+    client.say(c2s.Mark(1, 1).encode())
+    assert client.heard() == [s2c.Mark(1, 1)]
+
+
+@pytest.mark.parametrize("spelling", [SHARED, '"sh\\u0061red"', ' "shared"'])
+def test_a_client_file_is_bound_once_on_a_connection_however_its_path_is_spelt(server: Fixture, spelling: str) -> None:
+    client = Client(server)
+    file = client.new_file()
+    client.say(c2s.Ident(1, file.ident, file.salt).encode(), *rejoin(file, 2, spelling))
+    (error,) = client.heard()
+    assert isinstance(error, s2c.JsonError)
+    assert (error.code, error.session) == (108, 0)
+
+
+def test_after_an_upload_that_was_refused_no_progress_is_taken(server: Fixture, tmp_path: Path) -> None:
+    """It would claim that the refused changeset is integrated, and the client could never send it again."""
+    keys = load_keys(tmp_path / "key.pub", tmp_path / "key")
+    token = signed_wire_form(keys, b'{"identity": "reader", "path": "/shared", "access": ["download"]}')
+    client = Client(server, b"/realm-sync")
+    file = client.new_file("/shared", token)
+    changeset = UploadEntry(2, 0, 1, 0, b"")
+    client.say(
+        c2s.Ident(1, file.ident, file.salt).encode(),
+        c2s.Upload(1, UploadCursor(2, 0), 0, (changeset,)).encode(),
+        c2s.Upload(1, UploadCursor(3, 0), 0).encode(),
+    )
+    (error,) = client.heard()
+    assert isinstance(error, s2c.JsonError)
+    assert (error.code, error.session) == (206, 1)
+    client.say(
+        c2s.Unbind(1).encode(),
+        c2s.Bind(2, "/shared", token, need_ident=False).encode(),
+        c2s.ClientVersionRequest(2, file.ident, file.salt).encode(),
+    )
+    server.service.realm("/shared").flush()
+    assert client.heard() == [s2c.ClientVersion(2, 0)]
