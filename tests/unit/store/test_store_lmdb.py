@@ -177,7 +177,7 @@ def test_a_reader_does_not_open_an_environment_anew_under_a_transaction_that_wri
         with environment.view() as view:
             return view.get("t", b"k")
 
-    large = os.urandom(2 * INITIAL_MAP_SIZE)  # so that the map grows between the two attempts
+    large = os.urandom(2 * INITIAL_MAP_SIZE)  # so that the map grows between two attempts
 
     def write_slowly(txn: Writing) -> None:
         txn.put("t", b"k", b"x")
@@ -187,7 +187,7 @@ def test_a_reader_does_not_open_an_environment_anew_under_a_transaction_that_wri
 
     attempts: list[Writing] = []
     environment.write(write_slowly, 0)
-    assert len(attempts) == 2
+    assert len(attempts) > 1
     with environment.view() as view:
         assert (view.get("t", b"k"), view.get("t", b"l")) == (b"x", large)
     environment.close()
