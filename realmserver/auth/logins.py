@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from realmserver.auth.accounts import Account, Accounts, NameInUse, NoSuchUser, User
 from realmserver.auth.passwords import Passwords
@@ -147,8 +148,7 @@ class Logins:
     async def log_out(self, refresh_token: str, *, now: float) -> None:
         """End a login; to end it twice is no error. Raises :class:`InvalidSession`, ``TooBusy``."""
         claims = self._refresh_claims(refresh_token, now)
-        await self._store.run(self._accounts.revoke, claims.session_id)
-        self._on_end(claims.user_id, claims.session_id)
+        await self._end(claims.user_id, claims.session_id, self._accounts.revoke, claims.session_id)
 
     async def user_of_access_token(self, access_token: str, *, app_id: str | None = None, now: float) -> User:
         """The user of an access token (of the app ``app_id``, if given).
@@ -178,9 +178,17 @@ class Logins:
         Raises :class:`InvalidSession`, :class:`UserDisabled`, ``TooBusy``.
         """
         user = await self.user_of_access_token(access_token, now=now)
-        await self._store.run(self._accounts.delete_user, user.user_id)
-        self._on_end(user.user_id, None)
+        await self._end(user.user_id, None, self._accounts.delete_user, user.user_id)
         return user.user_id
+
+    async def _end(self, user_id: str, session_id: str | None, end: Callable[[str], None], what: str) -> None:
+        """Do ``end(what)`` in the store and tell ``on_end``, also where the caller gives up meanwhile (a client that
+        hangs up cancels its request): the login has ended then all the same, and what hangs on it must be closed."""
+        work = self._store.run(end, what)
+        work.addCallback(lambda _: self._on_end(user_id, session_id))
+        answer: Deferred[None] = Deferred()
+        work.chainDeferred(answer)
+        await answer
 
     def _refresh_claims(self, token: str, now: float) -> Claims:
         try:
