@@ -28,6 +28,8 @@ log = get_logger("sync")
 CLOSE_TIMEOUT: Final = 10
 """Seconds that a client has to answer our close frame before the connection is dropped."""
 
+STOPPING: Final = "The server is stopping."
+
 
 class Door(Host, Protocol):
     """What an upgrade needs of the service, besides what its connection will need."""
@@ -61,7 +63,7 @@ class UpgradeResource(Resource):
         if problem:
             return _refuse(request, BAD_REQUEST, problem)
         if self._service.is_stopping:
-            return _refuse(request, SERVICE_UNAVAILABLE, "The server is stopping.")
+            return _refuse(request, SERVICE_UNAVAILABLE, STOPPING)
         negotiated = negotiate(_header(request, "Sec-WebSocket-Protocol"))
         if isinstance(negotiated, Refusal):
             return _refuse(request, negotiated.status, negotiated.body)
@@ -78,20 +80,24 @@ class UpgradeResource(Resource):
         request.notifyFinish().addErrback(gone.append)
         found = self._service.authenticate(app_id, token, _header(request, "Authorization"))
 
-        def accept(user: AppUser) -> None:
-            if not gone:
-                self._accept(request, negotiated, user)
-
-        def refuse(failure: Failure) -> None:
-            status, reason = SERVICE_UNAVAILABLE, "The account store failed."
-            if isinstance(failure.value, UpgradeRefused):
-                status, reason = failure.value.status, failure.value.reason
-            else:
-                log.error("cannot look up an account", failure=failure)
+        def answer(status: int, reason: str) -> None:
             log.info("refused {peer}: {status}, {reason}", peer=_peer(request), status=status, reason=reason)
             if not gone:
                 request.write(_refuse(request, status, reason))  # type: ignore[no-untyped-call]
                 request.finish()  # type: ignore[no-untyped-call]
+
+        def accept(user: AppUser) -> None:
+            if self._service.is_stopping:  # by now: nobody would close this connection, nor the Realms it opens
+                answer(SERVICE_UNAVAILABLE, STOPPING)
+            elif not gone:
+                self._accept(request, negotiated, user)
+
+        def refuse(failure: Failure) -> None:
+            if isinstance(failure.value, UpgradeRefused):
+                answer(failure.value.status, failure.value.reason)
+            else:
+                log.error("cannot look up an account", failure=failure)
+                answer(SERVICE_UNAVAILABLE, "The account store failed.")
 
         found.addCallbacks(accept, refuse)
         found.addErrback(lambda failure: log.error("an upgrade failed", failure=failure))

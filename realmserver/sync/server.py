@@ -494,6 +494,8 @@ class ServerConnection:
             session.state = State.GONE
         self._sessions.clear()
         self.is_over = True
+        if not self._backlog.is_reading:
+            self._out.append(ResumeReading())  # or nobody would see the peer answer the close frame, or go away
 
     def _send(self, message: _Reply) -> None:
         self._out.append(Send(message.encode()))

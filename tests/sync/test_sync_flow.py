@@ -332,6 +332,16 @@ def test_reading_pauses_while_too_much_waits_at_the_realm(world: World) -> None:
     assert host.is_reading
 
 
+def test_a_connection_that_ends_is_read_from_again(world: World) -> None:
+    """Otherwise nobody would see the peer answer the close frame, or go away."""
+    host = active(world, auto=False)
+    host.carry_out(host.connection.writable(False))
+    assert not host.is_reading
+    host.carry_out(host.connection.shutdown())
+    assert isinstance(host.close, decisions.Close)
+    assert host.is_reading
+
+
 def test_messages_behind_an_unanswered_bind_count_as_well(world: World) -> None:
     host = Host(world, auto=False)
     host.say(KNOWN)

@@ -1,7 +1,7 @@
 """Sessions of connections and the Realms they are bound to: who is told of what, and when it is over."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,9 +81,9 @@ class Client:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fixture]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixture:
     monkeypatch.setattr(service, "PoolWorkers", HeldWorkers)
-    yield Fixture(tmp_path)
+    return Fixture(tmp_path)
 
 
 def rejoin(file: s2c.Ident, sid: int = 1, path: str = SHARED) -> list[bytes]:

@@ -31,13 +31,14 @@ class Door:
 
     def __init__(self) -> None:
         self.refusal: Exception = UpgradeRefused(401, "no access token")
+        self.answer: Deferred[AppUser] | None = None
         self.asked: list[tuple[str, str | None, str | None]] = []
 
     def authenticate_upgrade(
         self, app_id: str, baas_at: str | None, authorization: str | None, now: float
     ) -> Deferred[AppUser]:
         self.asked.append((app_id, baas_at, authorization))
-        return fail(self.refusal)
+        return self.answer if self.answer is not None else fail(self.refusal)
 
 
 class Page(Resource):
@@ -145,3 +146,14 @@ def test_a_listener_for_sync_alone_knows_no_other_page(server: Fixture) -> None:
 def test_a_stopping_server_sends_clients_away_for_now(server: Fixture) -> None:
     server.service.is_stopping = True
     assert server.get("/realm-sync")[0] == 503
+
+
+def test_who_is_let_in_while_the_server_begins_to_stop_is_sent_away_too(server: Fixture) -> None:
+    server.door.answer = Deferred()
+    found: list[int] = []
+    server.http.get(f"http://server{APP}", headers=HEADERS).addCallback(lambda answer: found.append(answer.code))
+    server.service.is_stopping = True
+    server.door.answer.callback(AppUser("user", "my-app", "login", 0))
+    server.http.flush()
+    assert found == [503]
+    assert not server.service._connections
