@@ -60,16 +60,29 @@ def _port_problems(configuration: Configuration) -> Iterator[Problem]:
 
 def _directory_problems(key: str, path: Path) -> Iterator[Problem]:
     """``path`` is a usable directory, or can be made one."""
-    if not path.exists():
-        existing = next(parent for parent in path.parents if parent.exists())
-        if not existing.is_dir():
-            yield key, f"{path} cannot be made, because {existing} is not a directory"
-        elif not os.access(existing, os.W_OK | os.X_OK):
-            yield key, f"{path} does not exist and {_user()} may not make it in {existing}"
-    elif not path.is_dir():
-        yield key, f"{path} is not a directory; name the directory that holds (or is to hold) the data"
-    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        yield key, f"{_user()} may not read and write in {path}; give it the directory (chown) or name another"
+    try:
+        if not path.exists():
+            yield from _making_problems(key, path)
+        elif not path.is_dir():
+            yield key, f"{path} is not a directory; name the directory that holds (or is to hold) the data"
+        elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            yield key, f"{_user()} may not read and write in {path}; give it the directory (chown) or name another"
+    except OSError as error:
+        yield key, _unreachable(path, error)
+
+
+def _making_problems(key: str, path: Path) -> Iterator[Problem]:
+    """``path``, which does not exist, can be made with the parents it lacks."""
+    existing = path
+    while not existing.exists():
+        if existing.is_symlink():
+            yield key, f"{existing} is a link to {existing.readlink()}, which is not there; make that, or name another"
+            return
+        existing = existing.parent
+    if not existing.is_dir():
+        yield key, f"{path} cannot be made, because {existing} is not a directory"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield key, f"{path} does not exist and {_user()} may not make it in {existing}"
 
 
 def _key_problems(configuration: Configuration) -> Iterator[Problem]:
@@ -79,7 +92,11 @@ def _key_problems(configuration: Configuration) -> Iterator[Problem]:
     if auth.public_key_path == auth.private_key_path:
         yield "auth.private_key_path", f"{auth.private_key_path} is also auth.public_key_path; they are two files"
         return
-    missing = [key for key, path in pair.items() if not path.exists()]
+    try:
+        missing = [key for key, path in pair.items() if not path.exists()]
+    except OSError as error:
+        yield "auth.private_key_path", _unreachable(auth.private_key_path, error)
+        return
     for key, path in pair.items():
         if key in missing:
             if len(missing) == 1:
@@ -94,15 +111,25 @@ def _key_problems(configuration: Configuration) -> Iterator[Problem]:
 
 def _log_problems(path: Path) -> Iterator[Problem]:
     key = "logging.path"
-    if path.exists():
+    try:
+        exists, has_directory = path.exists(), path.parent.is_dir()
+    except OSError as error:
+        yield key, _unreachable(path, error)
+        return
+    if exists:
         if path.is_dir():
             yield key, f"{path} is a directory; name a file"
         elif not os.access(path, os.W_OK):
             yield key, f"{_user()} may not write to {path}"
-    elif not path.parent.is_dir():
+    elif not has_directory:
         yield key, f"the directory {path.parent} does not exist; make it, or name another file"
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         yield key, f"{_user()} may not make a file in {path.parent}"
+
+
+def _unreachable(path: Path, error: OSError) -> str:
+    """For a name that is too long, or a directory on the way that is closed to the server."""
+    return f"{_user()} cannot get at {path}: {error.strerror}; open the way to it or name another"
 
 
 def _user() -> str:

@@ -33,6 +33,24 @@ def test_the_data_directory_must_be_a_directory_or_be_possible(tmp_path: Path) -
     assert "because ~/file is not a directory" in problems(tmp_path, text + "/below")[0]
 
 
+def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("gone")
+    told = "~/data is a link to gone, which is not there; make that, or name another"
+    assert problems(tmp_path)[0] == f"--default-root: storage.root_path: {told}"
+    assert problems(tmp_path, f"storage: {{root_path: {tmp_path}/data/below}}")[0].endswith(told)
+    (tmp_path / "gone").mkdir()
+    assert problems(tmp_path) == []
+
+
+def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    name = "x" * 300
+    told = f"cannot get at ~/{name}: File name too long; open the way to it or name another"
+    assert told in problems(tmp_path, f"storage: {{root_path: {tmp_path}/{name}}}")[0]
+    assert told in problems(tmp_path, f"logging: {{path: {tmp_path}/{name}}}")[0]
+    pair = f"auth: {{public_key_path: {tmp_path}/k.pub, private_key_path: {tmp_path}/{name}}}"
+    assert [told in problem for problem in problems(tmp_path, pair)] == [True]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="to root every directory is open")
 def test_the_data_directory_must_be_open_to_the_server(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o500)
