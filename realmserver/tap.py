@@ -95,6 +95,11 @@ def makeService(options: Options) -> "Server":
     except ConfigurationError as error:
         _give_up(*error.problems)
     if checked_only:
+        try:
+            if configuration.auth.private_key_path.exists():
+                load_keys(configuration.auth.public_key_path, configuration.auth.private_key_path)
+        except KeyFileError as error:
+            _give_up(str(error))
         print(f"{checked_only}: the configuration is valid")
         raise SystemExit(0)
     log.set_level(configuration.logging.level)
@@ -319,11 +324,15 @@ def announcement(configuration: Configuration, log_path: Path | None, open_liste
         f"  {'Log':<12} {log_path or 'this screen'}",
         "",
     ]
-    public = [each for each in open_listeners if each.section == "proxy.http"] or open_listeners[-1:]
-    urls = [each.url(host) for each in public for host in _hosts(each.address)]
+    urls = [each.url(host) for each in open_listeners if each.section == "proxy.http" for host in _hosts(each.address)]
+    if urls:
+        lines += [
+            "Connect an app: give its Realm SDK this base URL and any app id, for example my-app.",
+            *(f"  {url}" for url in urls),
+        ]
+    else:
+        lines.append("Apps cannot connect here: proxy.http is off, and no other listener takes both sync and HTTP.")
     lines += [
-        "Connect an app: give its Realm SDK this base URL and any app id, for example my-app.",
-        *(f"  {url}" for url in urls),
         "",
         f"WARNING: {OPEN_TO_ALL}",
         "Ctrl-C stops the server.",

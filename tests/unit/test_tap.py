@@ -35,10 +35,35 @@ def test_the_version_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"realm-object-server {__version__}\n"
 
 
-def screen(root: Path, address: str, log_path: Path | None = None) -> list[str]:
+def test_a_check_of_the_configuration_looks_into_the_key_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it calls valid must start."""
+    file = tmp_path / "c.yml"
+    file.write_text(f"storage: {{root_path: {tmp_path}/data}}\n")
+    options = tap.Options()  # type: ignore[no-untyped-call]
+    options.parseOptions(["--check-configuration", str(file)])  # type: ignore[no-untyped-call]
+
+    def check() -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            tap.makeService(options)
+        printed = capfd.readouterr()
+        return caught.value.code, printed.out, printed.err
+
+    valid = (0, f"{file}: the configuration is valid\n", "")
+    assert check() == valid
+    tap.prepare(load(str(file)))
+    assert check() == valid
+    (tmp_path / "data" / "keys" / "token-signature.pub").write_text("rubbish")
+    code, out, err = check()
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path}/data/keys/token-signature.pub is not a public key")
+
+
+def screen(root: Path, address: str, log_path: Path | None = None, section: str = "proxy.http") -> list[str]:
     configuration = load(None, ConfigurationOptions(root=str(root)))
     site = Site(Resource())  # type: ignore[no-untyped-call]
-    public = Listener(MemoryReactor(), "proxy.http", address, 9081, site)  # type: ignore[no-untyped-call]
+    public = Listener(MemoryReactor(), section, address, 9081, site)  # type: ignore[no-untyped-call]
     return tap.announcement(configuration, log_path, [public]).splitlines()
 
 
@@ -56,6 +81,12 @@ def test_the_screen_names_the_one_address_that_is_configured(tmp_path: Path) -> 
     lines = screen(tmp_path, "192.0.2.7", Path("/var/log/server.log"))
     assert [line for line in lines if "http://" in line] == ["  http://192.0.2.7:9081"]
     assert "  Log          /var/log/server.log" in lines
+
+
+def test_no_address_is_given_to_apps_where_none_takes_them(tmp_path: Path) -> None:
+    lines = screen(tmp_path, "127.0.0.1", section="network.http")
+    assert not [line for line in lines if "http://" in line]
+    assert "Apps cannot connect here: proxy.http is off, and no other listener takes both sync and HTTP." in lines
 
 
 def test_a_first_start_makes_what_is_missing_and_the_next_keeps_it(tmp_path: Path) -> None:
