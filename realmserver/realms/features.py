@@ -18,7 +18,6 @@ from realmserver.changeset.instructions import (
     AddColumn,
     AddTable,
     ArrayInsert,
-    Changeset,
     Clear,
     Instruction,
     SetErase,
@@ -32,15 +31,17 @@ MIXED_AND_COLLECTIONS: Final = 3
 ASYMMETRIC_TABLES: Final = 6
 NESTED_COLLECTIONS: Final = 13
 
+HIGHEST: Final = NESTED_COLLECTIONS
+"""No instruction needs more."""
+
 _COLLECTION_PAYLOADS: Final = frozenset((TYPE_LIST, TYPE_DICTIONARY, TYPE_SET))
 
 
-def required_protocol(changeset: Changeset, schema: Schema) -> int:
-    """The lowest protocol version whose clients can apply ``changeset``, of which ``schema`` is the state after it."""
-    return max((_required(each, schema) for each in changeset.instructions if not each.discarded), default=OLDEST)
-
-
-def _required(instruction: Instruction, schema: Schema) -> int:
+def required_protocol(instruction: Instruction, schema: Schema) -> int:
+    """The lowest protocol version whose clients can apply ``instruction``; ``schema`` is the state it was applied to,
+    or the one after it."""
+    if instruction.discarded:
+        return OLDEST
     if isinstance(instruction, Update | ArrayInsert):
         return NESTED_COLLECTIONS if instruction.payload.type in _COLLECTION_PAYLOADS else OLDEST
     if isinstance(instruction, Clear):

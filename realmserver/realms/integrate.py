@@ -9,6 +9,7 @@ Nothing here writes to a store. The caller makes the commit durable, and tells H
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Final
 
 from attrs import Factory, define, evolve, frozen
 
@@ -20,7 +21,7 @@ from realmserver.merge.errors import TransformError
 from realmserver.merge.summaries import Summary, summarize
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
-from realmserver.realms.features import NESTED_COLLECTIONS, required_protocol
+from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (
     BadClientFileIdent,
@@ -39,6 +40,10 @@ from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
 Mended = Callable[[int, str], None]
 """Told of an instruction that was left out or replaced (8.6): the client file's ident, and a text for the log."""
 
+MAX_TOLD: Final = 8
+"""Instructions of one upload that were left out or replaced and of which the log tells each: an upload can have
+millions, by a client that means no good."""
+
 
 @frozen
 class Incoming:
@@ -55,7 +60,7 @@ class Work:
     """What one upload has done so far; the batch takes it over when all of it is good.
 
     ``current`` is the server version that the whole upload is merged with, ``touched`` the versions whose reciprocals
-    it has met.
+    it has met. ``mended`` counts the instructions that were left out or replaced, ``told`` describes the first of them.
     """
 
     ident: int
@@ -67,6 +72,8 @@ class Work:
     touched: set[int] = Factory(set)
     entries: list[LogEntry] = Factory(list)
     summaries: list[Summary] = Factory(list)
+    mended: int = 0
+    told: list[str] = Factory(list)
 
 
 class Batch:
@@ -176,6 +183,11 @@ class Batch:
                 if not self._is_known_fault(work, instruction):
                     raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
                 self._mend(work, changeset, place, str(error))
+            if work.required_protocol < HIGHEST:
+                # Judged by the schema as it is now: what follows may erase the column.
+                work.required_protocol = max(
+                    work.required_protocol, required_protocol(changeset.instructions[place], applier.schema)
+                )
         data = encode(changeset) if changeset.dirty else item.canonical
         work.size += len(data)
         work.entries.append(
@@ -190,7 +202,6 @@ class Batch:
             )
         )
         work.summaries.append(item.summary)
-        work.required_protocol = max(work.required_protocol, required_protocol(changeset, applier.schema))
         if work.merged and not work.tolerant:
             work.tolerant = any(may_drop(each, applier.schema) for each in changeset.instructions)
 
@@ -209,12 +220,14 @@ class Batch:
         replacement = applier.replacement(failed)
         if replacement is None:
             failed.discarded = True
-            self._mended(work.ident, f"left out {describe(failed)}: {cause}")
         else:
             applier.apply(replacement)
             changeset.instructions[place] = replacement
-            self._mended(work.ident, f"stored {describe(replacement)} for {describe(failed)}: {cause}")
         changeset.dirty = True
+        work.mended += 1
+        if work.mended <= MAX_TOLD:
+            done = "left out" if replacement is None else f"stored {describe(replacement)} for"
+            work.told.append(f"{done} {describe(failed)}: {cause}")
 
     def _accept(self, work: Work, client: ClientFile) -> None:
         """Take over what one good upload has done."""
@@ -228,6 +241,10 @@ class Batch:
         for entry, summary in zip(work.entries, work.summaries, strict=True):
             self._entries[entry.version] = entry
             self._history.added(entry, summary)
+        for text in work.told:
+            self._mended(client.ident, text)
+        if work.mended > MAX_TOLD:
+            self._mended(client.ident, f"left out or replaced {work.mended - MAX_TOLD} more")
         commit.entries.extend(work.entries)
         self._version += len(work.entries)
         self._size = work.size

@@ -11,6 +11,7 @@ from realmserver.changeset.instructions import (
     ArrayErase,
     ArrayInsert,
     Clear,
+    EraseColumn,
     EraseObject,
     Payload,
     Update,
@@ -174,6 +175,37 @@ def test_what_the_known_faults_of_the_rules_break_is_dropped_and_logged() -> Non
     assert not any("ArrayInsert" in text for text in texts(result.entries[0]))
 
 
+def tolerant(environment: FixedEnvironment) -> tuple[Realm, int]:
+    """A Realm that has seen a merge in a Mixed place, and a client file that is at its version 4."""
+    realm, first, second = nested(memory_store(), environment)
+    realm.integrate([upload(first, (5, 3, data(Update("T", (TYPE_INT, 1), "any", [], Payload(TYPE_INT, 1)))))])
+    older = data(Update("T", (TYPE_INT, 1), "any", [], Payload(TYPE_INT, 2)))
+    realm.integrate([upload(second, (2, 3, older), timestamp=0)])
+    assert realm.head.tolerant
+    return realm, second
+
+
+def test_the_log_does_not_grow_with_what_is_left_out() -> None:
+    environment = FixedEnvironment()
+    realm, client = tolerant(environment)
+    wrong = data(*(ArrayErase("T", (TYPE_INT, 1), "any", [index], 1) for index in range(500)))
+    result = realm.integrate([upload(client, (3, 4, wrong))])
+    assert isinstance(result.answers[0], UploadDone)
+    assert result.entries[0].changeset == b""
+    assert len(environment.warnings) < 20
+    assert "[0]" in environment.warnings[0]
+    assert "492 more" in environment.warnings[-1]
+
+
+def test_nothing_is_told_of_what_was_left_out_of_a_bad_upload() -> None:
+    environment = FixedEnvironment()
+    realm, client = tolerant(environment)
+    wrong = data(ArrayErase("T", (TYPE_INT, 1), "any", [3], 1))
+    result = realm.integrate([upload(client, (3, 4, wrong), (4, 4, set_n(1, key=99)))])
+    assert isinstance(result.answers[0], BadUpload)
+    assert environment.warnings == []
+
+
 def test_without_a_merge_the_same_instruction_is_refused() -> None:
     environment = FixedEnvironment()
     realm, first, _ = nested(memory_store(), environment)
@@ -199,6 +231,14 @@ def test_clearing_a_list_column_needs_no_new_protocol() -> None:
     assert realm.head.required_protocol == 3
     realm.integrate([upload(first, (5, 2, data(Clear("T", (TYPE_INT, 1), "any", [], COLLECTION_LIST))))])
     assert realm.head.required_protocol == 13
+
+
+def test_what_a_changeset_does_before_it_erases_the_column_counts_too() -> None:
+    realm = open_realm()
+    first, _ = two_clients(realm)
+    cleared = [Clear("T", (TYPE_INT, 1), "any", [], COLLECTION_LIST), EraseColumn("T", "any")]
+    realm.integrate([upload(first, (4, 2, data(*cleared)))])
+    assert realm.head.required_protocol == 13, "an older client throws on a Clear of a Mixed property"
 
 
 def test_a_failed_commit_changes_nothing_and_the_upload_can_come_again() -> None:
