@@ -50,6 +50,12 @@ class Summary:
         """Whether the changeset has no instruction: then nothing meets it."""
         return not self.references and not self.destructive
 
+    def meets(self, other: "Summary") -> bool:
+        """Whether a merge of the two can change anything."""
+        if self.is_empty() or other.is_empty():
+            return False
+        return self.destructive or other.destructive or not self.references.isdisjoint(other.references)
+
 
 def summarize(changeset: Changeset) -> Summary:
     """The summary of the live instructions of a changeset."""
@@ -66,6 +72,16 @@ def summarize(changeset: Changeset) -> Summary:
             references.add((instruction.table, instruction.field))
         elif instruction.op == ERASE_TABLE or instruction.op == ERASE_COLUMN:
             destructive = True
+    return Summary(frozenset(references), destructive)
+
+
+def union(summaries: Iterable[Summary]) -> Summary:
+    """What a run of changesets touches."""
+    references: set[Reference] = set()
+    destructive = False
+    for summary in summaries:
+        references.update(summary.references)
+        destructive = destructive or summary.destructive
     return Summary(frozenset(references), destructive)
 
 
@@ -135,7 +151,7 @@ class HistoryIndex:
     def forget(self, floor: int | None = None) -> None:
         """Forget everything, and begin again above ``floor`` (by default above the last version added).
 
-        For when an append failed, or when a lower ``floor`` is to be filled in from the log.
+        For when it is to be filled in from the log, from a lower ``floor`` on.
         """
         self.floor = self.last if floor is None else floor
         self.last = self.floor

@@ -14,7 +14,7 @@ from attrs import frozen
 from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode, reset_offsets
 from realmserver.changeset.instructions import Changeset
-from realmserver.merge.summaries import HistoryIndex, Summary, summarize
+from realmserver.merge.summaries import HistoryIndex, Summary, summarize, union
 from realmserver.store.interface import LogEntry
 
 MAX_CACHED_INSTRUCTIONS: Final = 50_000
@@ -64,19 +64,24 @@ class History:
             return []
         versions = self._index.candidates(run, base)
         if versions is None:
-            self._load(base, current, read)
-            versions = self._index.candidates(run, base)
-        if versions is None:  # more than the index may hold: meet them all
-            entries = map(read, range(base + 1, current + 1))
-            return [entry.version for entry in entries if entry.origin != ident and entry.changeset]
+            return self._look_at_all(union(run), ident, base, current, read)
         return [version for version in versions if version <= current and self._origins[version] != ident]
 
-    def _load(self, base: int, current: int, read: ReadEntry) -> None:
-        """Fill the index again, from ``base`` on: a client came that has been away for longer than it reaches."""
-        self._index = HistoryIndex(base)
+    def _look_at_all(self, run: Summary, ident: int, base: int, current: int, read: ReadEntry) -> list[int]:
+        """A client came that has been away for longer than the index reaches: fill it again, from ``base`` on.
+
+        It may not hold all of them, so each is judged on the way. Those that the run cannot meet stay unread later:
+        after a large import that is nearly all of it.
+        """
+        self._index.forget(base)
         self._origins.clear()
+        met: list[int] = []
         for entry in map(read, range(base + 1, current + 1)):
-            self.added(entry, summarize(decode(entry.changeset)))
+            summary = summarize(decode(entry.changeset))
+            self.added(entry, summary)
+            if entry.origin != ident and run.meets(summary):
+                met.append(entry.version)
+        return met
 
     # Reciprocal histories: entry (file ident, version) is how the log's entry `version` looks to that client file.
 

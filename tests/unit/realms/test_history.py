@@ -60,12 +60,15 @@ def test_versions_from_before_the_realm_was_opened_are_read_once() -> None:
     assert log.reads == reads
 
 
-def test_where_the_index_cannot_hold_the_history_every_version_of_others_is_met(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_the_index_cannot_hold_the_history_every_version_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HistoryIndex, "candidates", lambda self, run, above: None)
-    log = Log((A, schema()), (B, create(1)), (A, b""), (A, set_n(2, key=9)))
-    assert log.fill(History(0)).concurrent([summary(set_n(7))], B, 0, 4, log.read) == [1, 4]
+    erased = data(EraseTable("T"))
+    log = Log((A, schema()), (B, create(1)), (A, b""), (A, set_n(2, key=9)), (A, set_n(3)), (A, set_n(4)), (A, erased))
+    history = log.fill(History(0))
+    assert history.concurrent([summary(set_n(7))], B, 0, 7, log.read) == [5, 6, 7]
+    assert history.concurrent([summary(set_n(7, key=9)), summary(set_n(7))], B, 0, 6, log.read) == [4, 5, 6]
+    assert history.concurrent([summary(erased)], B, 0, 7, log.read) == [1, 4, 5, 6, 7]
+    assert history.concurrent([summary(b"")], B, 0, 7, log.read) == []
 
 
 def test_a_reciprocal_is_parsed_once_and_written_back_when_a_merge_changed_it() -> None:
