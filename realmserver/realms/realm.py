@@ -74,11 +74,18 @@ class Realm:
 
     def _load(self) -> None:
         """Begin with what is durable and nothing else: when the Realm is opened, and after a batch failed."""
+        self._is_loaded = False
         self._snapshot: Snapshot | None = None
         self._head = self._store.head()
         self._history = History(self._head.version)
         with self._store.snapshot() as snapshot:
             self._shape = Shape(self._read_shape, snapshot.schema())
+        self._is_loaded = True
+
+    def _load_again(self) -> None:
+        """Where a batch failed and so did reading what is durable: try again before anything else is done."""
+        if not self._is_loaded:
+            self._load()
 
     @property
     def name(self) -> str:
@@ -94,6 +101,7 @@ class Realm:
 
     def allocate(self, owner: str) -> ClientFile:
         """A new client file of user ``owner``, durable when this returns (``spec/protocol.md`` 5.2)."""
+        self._load_again()
         client = ClientFile(
             ident=self._head.last_ident + 1,
             salt=self._environment.random_salt(),
@@ -108,6 +116,7 @@ class Realm:
 
         Raises a :class:`RealmError`.
         """
+        self._load_again()
         head = self._head
         with self._store.snapshot() as snapshot:
             client = self._check_client_file(request, snapshot)
@@ -171,7 +180,8 @@ class Realm:
     def integrate(self, uploads: Sequence[Upload]) -> Integration:
         """Integrate ``uploads`` in one durable transaction. A bad upload is answered with its error and leaves no
         trace; so does every later one of the same client file in the batch. Whatever else is raised (StoreError where
-        nothing could be made durable, BrokenRecord), all is as before."""
+        nothing could be made durable, BrokenRecord), all is as before, or read again before the next use."""
+        self._load_again()
         is_done = False
         try:
             with self._store.snapshot() as self._snapshot:

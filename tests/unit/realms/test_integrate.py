@@ -28,8 +28,8 @@ from realmserver.realms.requests import (
     UploadDone,
     UploadEntry,
 )
-from realmserver.store.interface import Commit, LogEntry, StoreFull
-from realmserver.store.memory import MemoryStore
+from realmserver.store.interface import Commit, Head, LogEntry, StoreError, StoreFull
+from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
 
 def two_clients(realm: Realm) -> tuple[int, int]:
@@ -267,3 +267,30 @@ def test_an_upload_after_an_erased_object_loses_its_writes() -> None:
     realm.integrate([upload(first, (4, 2, data(EraseObject("T", (TYPE_INT, 1)))))])
     result = realm.integrate([upload(second, (2, 2, set_n(5)))])
     assert result.entries[0].changeset == b"", "the version is there, and empty"
+
+
+def test_a_realm_that_could_not_be_read_after_a_failed_commit_is_read_before_it_is_used_again() -> None:
+    broken = [False]
+
+    class Failing(MemoryRealmStore):
+        def head(self) -> Head:
+            if broken[0]:
+                raise StoreError("no such disk")
+            return super().head()
+
+    def before(name: str, commit: Commit) -> None:
+        if broken[0]:
+            raise StoreError("no such disk")
+
+    store = MemoryStore(random_bytes=bytes, before_commit=before)
+    opened = store.open("/test", create=True)
+    opened.__class__ = Failing
+    realm = Realm(opened, FixedEnvironment())
+    first, _ = two_clients(realm)
+    broken[0] = True
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            realm.integrate([upload(first, (4, 2, create(7)))])
+    broken[0] = False
+    result = realm.integrate([upload(first, (4, 2, set_n(1, key=7)))])
+    assert isinstance(result.answers[0], BadUpload), "the object was never made"
