@@ -13,6 +13,7 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -321,8 +322,14 @@ class LiveRealm(Generic[Body]):
         open_now = self._realm
 
         def job() -> tuple[Realm, Head, Callable[[], None]]:
-            realm = open_now if open_now is not None else self._open_realm()
-            then = work(realm)
+            with ExitStack() as undo:
+                if open_now is None:
+                    realm = self._open_realm()
+                    undo.callback(realm.close)  # if the work fails: nobody has it yet, and it can be open only once
+                else:
+                    realm = open_now
+                then = work(realm)
+                undo.pop_all()
             return realm, realm.head, then
 
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:

@@ -9,6 +9,7 @@ never two of one name, which could not both have the store open.
 
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
+from contextlib import ExitStack
 from typing import Generic
 from weakref import WeakValueDictionary
 
@@ -42,7 +43,12 @@ class Registry(Generic[Body]):
         return live
 
     def _open_realm(self, name: str) -> Realm:
-        return Realm(self._store.open(name, create=True), self._environment)
+        store = self._store.open(name, create=True)
+        with ExitStack() as undo:
+            undo.callback(store.close)
+            realm = Realm(store, self._environment)
+            undo.pop_all()
+        return realm
 
     def _idle(self, live: LiveRealm[Body]) -> None:
         """``live`` has done its work for now."""

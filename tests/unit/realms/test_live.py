@@ -470,3 +470,39 @@ def test_room_is_given_back_for_what_was_refused_unlooked_at(monkeypatch: pytest
     bench.live.upload(upload(client.ident, (3, 0, b"\x3f")), done.append)
     bench.workers.run_all()
     assert [type(answer) for answer in done] == [BadUpload, BadUpload, UploadDone, BadUpload]
+
+
+def test_a_realm_whose_first_work_fails_can_be_used_afterwards() -> None:
+    full = [True]
+
+    def before(name: str, commit: Commit) -> None:
+        if full[0]:
+            raise StoreFull("no room")
+
+    bench = Bench(MemoryStore(random_bytes=bytes, before_commit=before))
+    answers: list[ClientFile | RealmError] = []
+    bench.live.allocate("user", answers.append)
+    bench.workers.run_all()
+    full[0] = False
+    bench.live.allocate("user", answers.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in answers] == [RealmUnavailable, ClientFile]
+
+
+def test_a_store_is_closed_again_if_its_realm_does_not_open() -> None:
+    broken = [True]
+
+    class Broken(FixedEnvironment):
+        def random_salt(self) -> int:
+            if broken[0]:
+                raise StoreFull("whatever stops a Realm from opening")
+            return super().random_salt()
+
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), Broken(), workers, lambda entries: (), 10)
+    answers: list[RealmError | None] = []
+    for _ in range(2):
+        registry.get("/a").open(answers.append)
+        workers.run_all()
+        broken[0] = False
+    assert [type(answer) for answer in answers] == [RealmUnavailable, type(None)]
