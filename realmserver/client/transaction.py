@@ -50,6 +50,7 @@ from realmserver.changeset.instructions import (
     Update,
 )
 from realmserver.client.address import Address, find_object, find_place, native_key, table_of
+from realmserver.client.links import links_to
 from realmserver.client.payloads import KEY_TYPES, TYPES, PropertyType
 from realmserver.realms.reading import Link
 from realmserver.realms.resolve import Entry, Property, Slot
@@ -168,12 +169,17 @@ class Transaction:
     def delete(self, class_name: str, key: object) -> None:
         """Delete an object; KeyError if there is none.
 
-        Links to it are hidden, not changed: an object that is later created with this key brings them back.
+        First all links to it are taken away, as SDKs do it: out of lists and sets, elsewhere replaced by null. Links
+        that others make meanwhile are hidden, and come back if an object is later created with this key.
         """
         table, native = find_object(self.values, class_name, key)
         if table.kind == TABLE_ASYMMETRIC:
             raise ValueError(f"{class_name}[{key!r}]: objects of asymmetric classes are not deleted")
-        self._write(EraseObject(class_name, native))
+        target = Link(class_name, native)
+        with self._whole():
+            for at in list(links_to(self.values, target)):
+                self._nullify(at, target)
+            self._write(EraseObject(class_name, native))
 
     def link(self, class_name: str, key: object) -> Link:
         """A link to the object, which need not exist."""
@@ -335,6 +341,16 @@ class Transaction:
 
     def _erase(self, at: Address, slot: int) -> None:
         self._write(ArrayErase(at.class_name, at.key, at.name, [*at.path, slot], at.size()))
+
+    def _nullify(self, at: Address, target: Link) -> None:
+        """Take the link to ``target`` out of the place that reading shows it at."""
+        step, around = at.path[-1] if at.path else "", at.above()
+        if not isinstance(step, int) or (around.column.mixed and around.collection() == COLLECTION_LIST):
+            self._update(at, Payload(TYPE_NULL))
+        elif around.collection() == COLLECTION_LIST:
+            self._erase(around, around.slot(step))
+        else:
+            self.set_discard(at.class_name, at.key, at.name, target, around.path)
 
     def _update(self, at: Address, payload: Payload) -> None:
         size = at.above().size() if isinstance(at.resolve(), Slot) else 0

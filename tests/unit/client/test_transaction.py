@@ -417,12 +417,77 @@ def test_a_transaction_reads_its_own_writes(scene: Scene) -> None:
 def test_an_object_is_created_once_and_deleted(scene: Scene) -> None:
     with pytest.raises(ValueError, match=r"Thing\['a'\] exists"), scene.local.write(1) as tx:
         tx.create("Thing", "a")
-    scene.write(lambda tx: tx.set("Thing", "b", "friend", tx.link("Thing", "a")))
     scene.write(lambda tx: tx.delete("Thing", "a"))
     assert scene.local.get("Thing", "a") is None
+    assert scene.kinds() == ["EraseObject"]
+
+
+def test_links_to_missing_objects_are_hidden_until_these_exist(scene: Scene) -> None:
+    scene.write(lambda tx: tx.set("Thing", "b", "friend", tx.link("Thing", "later")))
     assert scene.get("friend", "b") is None
+    scene.write(lambda tx: tx.create("Thing", "later"))
+    assert scene.get("friend", "b") == Link("Thing", (3, "later"))
+
+
+def test_what_links_to_a_deleted_object_is_nullified_first(scene: Scene) -> None:
+    def link_everywhere(tx: Transaction) -> None:
+        a, b, gone = tx.link("Thing", "a"), tx.link("Thing", "b"), tx.link("Thing", "gone")
+        tx.add_property("Thing", "by name", "link", target="Thing", collection="dictionary")
+        tx.add_property("Thing", "bag", "mixed", collection="set")
+        tx.set("Thing", "b", "friend", a)
+        tx.set("Thing", "b", "friends", [gone, a, b, a])
+        tx.set("Thing", "b", "pals", [a, b, gone])
+        tx.set("Thing", "b", "by name", {"one": a, "two": b})
+        tx.set("Thing", "b", "bag", [1, a, b])
+        tx.set("Thing", "b", "any", [a, {"deep": [1, a]}, b])
+        tx.set("Thing", "b", "info", {"here": a})
+        tx.set("Thing", "b", "home", {"x": 1, "owner": a})
+        tx.set("Thing", "b", "rooms", [{"x": 2, "owner": b}, {"x": 3, "owner": a}])
+        tx.set("Thing", "a", "friend", a)
+
+    scene.write(link_everywhere)
+    written = scene.write(lambda tx: tx.delete("Thing", "a"))
+    b = Link("Thing", (3, "b"))
+
+    def check() -> None:
+        held = scene.local.get("Thing", "b")
+        assert held is not None
+        assert [held[name] for name in ("friend", "friends", "pals", "by name")] == [
+            None,
+            [b],
+            [b],
+            {"one": None, "two": b},
+        ]
+        assert [held[name] for name in ("bag", "any", "info")] == [
+            [1, b],
+            [None, {"deep": [1, None]}, b],
+            {"here": None},
+        ]
+        assert held["home"] == ROOM | {"x": 1}
+        assert held["rooms"] == [ROOM | {"x": 2, "owner": b}, ROOM | {"x": 3}]
+
+    check()
+    assert [type(each).__name__ for each in written].count("ArrayErase") == 2
+    assert type(written[-1]).__name__ == "EraseObject"
+    assert "a" not in {each.key[1] for each in written[:-1] if isinstance(each, Update)}
     scene.write(lambda tx: tx.create("Thing", "a"))
-    assert scene.get("friend", "b") == Link("Thing", (3, "a"))
+    check()
+
+
+def test_deleting_looks_only_where_links_can_be(scene: Scene) -> None:
+    def edit(tx: Transaction) -> None:
+        tx.add_class("Plain", "_id", "int")
+        tx.add_class("Owner", "_id", "int")
+        tx.add_property("Owner", "rooms", "link", target="Room", collection="dictionary")
+        tx.create("Plain", 1)
+        tx.create("Owner", 1, {"rooms": {"top": {"owner": tx.link("Thing", "a")}}})
+
+    scene.write(edit)
+    scene.write(lambda tx: tx.delete("Plain", 1))
+    assert scene.kinds() == ["EraseObject"]
+    scene.write(lambda tx: tx.delete("Thing", "a"))
+    assert scene.kinds() == ["Update", "EraseObject"]
+    assert scene.local.get("Owner", 1) == {"_id": 1, "rooms": {"top": ROOM}}
 
 
 def test_asymmetric_objects_are_made_but_not_deleted(scene: Scene) -> None:
