@@ -83,14 +83,20 @@ def base_url(request: Request, scheme: str = "http") -> str:
     The host is that of the request's Host header, the one name known to work for this client. Headers of proxies
     (``X-Forwarded-*``) are not believed: anybody can send them.
     """
-    host = request.getHeader("Host") if has_legal_host(request) else _own_host(request.getHost())
+    host = header(request, "Host") if has_legal_host(request) else _own_host(request.getHost())
     return f"{scheme}{'s' if request.isSecure() else ''}://{host}"
 
 
 def has_legal_host(request: Request) -> bool:
     """Whether the Host header is there and is a name or an IP address, perhaps with a port."""
-    host = request.getHeader("Host") or ""
+    host = header(request, "Host") or ""
     return len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
+
+
+def header(request: Request, name: str) -> str | None:
+    """The last header ``name``, with a replacement character for every byte that is no ASCII."""
+    value = request.getHeader(name.encode("ascii"))
+    return None if value is None else value.decode("ascii", "replace")
 
 
 def peer_of(request: Request) -> str:

@@ -41,6 +41,7 @@ from realmserver.http.answers import (
     empty_answer,
     error_answer,
     has_legal_host,
+    header,
     json_answer,
     page_answer,
     peer_of,
@@ -335,7 +336,7 @@ class AppServices:
 
 
 def _bearer(request: Request) -> str:
-    token = bearer_token(request.getHeader("Authorization"))
+    token = bearer_token(header(request, "Authorization"))
     if token is None:
         raise problems.must_authenticate()
     return token

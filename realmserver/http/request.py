@@ -24,8 +24,8 @@ class Request(Protocol):
     def content(self) -> IO[bytes]:
         """The body."""
 
-    def getHeader(self, key: str, /) -> str | None:
-        """The last header of this name."""
+    def getHeader(self, key: bytes, /) -> bytes | None:
+        """The last header of this name, as it was sent: asked for text, Twisted fails where it is not UTF-8."""
 
     def isSecure(self) -> bool:
         """Whether the request came over TLS."""

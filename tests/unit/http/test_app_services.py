@@ -63,6 +63,14 @@ def test_a_host_header_that_is_no_host_is_not_repeated(server: Server, host: str
     assert server.get(f"{APP}/location", headers={"Host": host}).json["hostname"] == "http://127.0.0.1:9080"
 
 
+def test_headers_that_are_no_text_are_the_clients_fault(server: Server) -> None:
+    """Not ours: anybody could fill the log with tracebacks."""
+    answer = server.get(f"{APP}/location", headers={"Host": b"h\xc3\xa9\xff:1"})
+    assert answer.json["hostname"] == "http://127.0.0.1:9080"
+    answer = server.get(f"{API}/auth/profile", headers={"Authorization": b"Bearer \xff\xfe"})
+    assert_error(answer, 401, "InvalidSession")
+
+
 def test_hosts_may_be_ip_addresses(server: Server) -> None:
     location = server.get(f"{APP}/location", headers={"Host": "[2001:db8::1]:9080"}).json
     assert location["ws_hostname"] == "ws://[2001:db8::1]:9080"
