@@ -202,6 +202,16 @@ def test_batches_and_caches_change_nothing(seed: int, cached: int, monkeypatch: 
     assert warnings == made.environment.warnings
 
 
+@pytest.mark.parametrize("seed", range(15))
+def test_a_new_client_can_apply_the_whole_log(seed: int) -> None:
+    made = OneByOne(seed)
+    log = contents(made.store)["log"]
+    assert isinstance(log, list)
+    values = Values()
+    for entry in log:
+        values.apply(decode(entry.changeset))
+
+
 def test_the_devices_do_enough() -> None:
     """The property above would also hold if nothing happened."""
     made = [OneByOne(seed) for seed in range(10)]
