@@ -186,7 +186,9 @@ class LineObserver:
 
     def __init__(self, stream: TextIO | None, path: Path | None = None) -> None:
         self.path: Path | None = path
-        self._stream = stream if path is None else _open(path)
+        self._stream = (
+            stream if path is None else os.fdopen(_open(path), "w", encoding="utf-8", errors="backslashreplace")
+        )
 
     def __call__(self, event: LogEvent) -> None:
         if self._stream is None or severity_of(event) < _Threshold.value:
@@ -195,17 +197,20 @@ class LineObserver:
         self._stream.flush()
 
     def reopen(self) -> None:
-        """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays."""
-        if self.path is not None:
-            fresh, old = _open(self.path), self._stream
-            self._stream = fresh
-            if old is not None:
-                old.close()
+        """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays.
+
+        The file is exchanged under the open stream: other threads may be writing to it at this moment.
+        """
+        if self.path is not None and self._stream is not None:
+            fresh = _open(self.path)
+            try:
+                os.dup2(fresh, self._stream.fileno(), inheritable=False)
+            finally:
+                os.close(fresh)
 
 
-def _open(path: Path) -> TextIO:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_FILE_MODE)
-    return os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_FILE_MODE)
 
 
 class _Forward(logging.Handler):

@@ -131,6 +131,18 @@ def test_pythons_own_logging_comes_through(out: io.StringIO) -> None:
     assert "Traceback" in messages(out)[2]
 
 
+def test_a_rotation_takes_no_open_stream_from_another_thread(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    observer = log.LineObserver(None, path)
+    stream = observer._stream  # as a thread holds it that is about to write
+    assert stream is not None
+    path.rename(tmp_path / "server.log.1")
+    observer.reopen()
+    stream.write("line\n")
+    stream.flush()
+    assert path.read_text() == "line\n"
+
+
 def test_a_log_file_is_private_and_can_be_rotated(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
     observer = log.LineObserver(None, path)
