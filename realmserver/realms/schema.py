@@ -77,6 +77,7 @@ class Table:
     ``kind`` is one of TABLE_TOP_LEVEL, TABLE_EMBEDDED, TABLE_ASYMMETRIC. ``columns`` are by name, the primary key's
     among them. ``next_column`` is the number of the next column. ``mixed_target``: some Mixed place of another class
     has held a link to this one; a client then keeps a hidden column here for good and can never erase the class.
+    ``targets`` are the classes that its columns link to.
     """
 
     id: int
@@ -86,6 +87,11 @@ class Table:
     columns: Mapping[str, Column]
     next_column: int = 1
     mixed_target: bool = False
+    targets: frozenset[str] = field(init=False)
+
+    @targets.default
+    def _targets(self) -> frozenset[str]:
+        return frozenset(column.target for column in self.columns.values() if column.type == TYPE_LINK)
 
     @property
     def embedded(self) -> bool:
@@ -120,7 +126,9 @@ class Schema:
         self.next_table = max(self.next_table, table.id + 1)
 
     def remove(self, name: str) -> None:
-        self.tables = {key: table for key, table in self.tables.items() if key != name}
+        tables = dict(self.tables)
+        tables.pop(name, None)
+        self.tables = tables
 
     def target(self, column: Column) -> Table:
         """The class that ``column`` links to; it exists as long as the column does."""
@@ -129,10 +137,7 @@ class Schema:
     def is_link_target(self, table: Table) -> bool:
         """Whether a client keeps links from other classes to ``table`` and so could not erase it."""
         return table.mixed_target or any(
-            column.type == TYPE_LINK and column.target == table.name
-            for other in self.tables.values()
-            if other is not table
-            for column in other.columns.values()
+            table.name in other.targets for other in self.tables.values() if other is not table
         )
 
 

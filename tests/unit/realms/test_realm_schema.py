@@ -1,5 +1,7 @@
 """Tables and columns as values and as rows."""
 
+from typing import NoReturn
+
 import pytest
 from apply_model import schema
 
@@ -87,3 +89,18 @@ def test_link_targets() -> None:
     assert not tables.is_link_target(tables.tables["U"])
     tables.put(tables.tables["U"].as_mixed_target())
     assert tables.is_link_target(tables.tables["U"])
+
+
+def test_whether_a_class_is_linked_to_is_known_without_looking_at_columns() -> None:
+    class Columns(dict[str, Column]):
+        def values(self) -> NoReturn:
+            raise AssertionError("a Realm may have millions of columns, and one upload may erase a million classes")
+
+    link = Column(1, "to", ins.TYPE_LINK, True, target="Other")
+    source = Table(1, "Source", ins.TABLE_TOP_LEVEL, None, {"to": link})
+    others = {name: Table(2, name, ins.TABLE_TOP_LEVEL, None, {}) for name in ("Other", "Free")}
+    tables = Schema({"Source": source, **others})
+    object.__setattr__(source, "columns", Columns(source.columns))  # frozen, and made with columns that can be read
+    assert tables.is_link_target(others["Other"])
+    assert not tables.is_link_target(others["Free"])
+    assert "Other" not in source.without_column("to").targets
