@@ -1,11 +1,13 @@
 """The server as a real process, for tests: started as start-object-server starts it, on free ports of 127.0.0.1."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +21,21 @@ PATIENCE: Final = 60.0
 """Seconds for a start or a stop on a busy machine; nothing waits this long where all is well."""
 
 
+PORTS: Final = range(15_000, 32_000)
+"""Below those that systems give to the outgoing connections of clients. While a server is away, a client that tries to
+reach it must neither take its port nor meet itself there."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on just now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 class ServerProcess:
