@@ -294,9 +294,10 @@ class SyncConnection(WebSocketServerProtocol):
         """Who binds, by which grant, and to which Realm. The checks of ``spec/protocol.md`` 3.3, in their order."""
         login = self.login
         if login is not None:
+            name = partition_realm(login.app_id, request.path)
             if request.is_subserver:
                 raise NotPermitted("sub-servers are not served")
-            return login.user_id, None, partition_realm(login.app_id, request.path)
+            return login.user_id, None, name
         grant = self._host.tokens.verify_bind_token(request.token, now=time.time())
         path = check_virtual_path(expand_home(request.path, grant.identity))
         if request.is_subserver and not grant.admin:

@@ -145,3 +145,12 @@ def test_after_an_upload_that_was_refused_no_progress_is_taken(server: Fixture, 
     )
     server.service.realm("/shared").flush()
     assert client.heard() == [s2c.ClientVersion(2, 0)]
+
+
+def test_a_path_that_cannot_be_is_told_before_a_right_that_is_missing(server: Fixture) -> None:
+    client = Client(server)
+    for sid, path, code in [(1, "no JSON", 204), (2, SHARED, 206)]:
+        client.say(c2s.Bind(sid, path, "", need_ident=True, is_subserver=True).encode())
+        (error,) = client.heard()
+        assert isinstance(error, s2c.JsonError)
+        assert (error.code, error.session) == (code, sid)
