@@ -9,6 +9,7 @@ This module knows no configuration file.
 
 import logging
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -134,6 +135,18 @@ class Log:
 def get_logger(component: str) -> Log:
     """The log of a component; its name (``sync``, ``store.lmdb`` …) stands in every line."""
     return Log(component)
+
+
+def event(component: str, severity: int, text: str) -> LogEvent:
+    """An event of now for an observer that is called without a logger. ``severity`` is ``FATAL``, ``ERROR`` …"""
+    return {
+        "log_time": time.time(),
+        "log_namespace": component,
+        "log_level": _CARRIERS[severity],
+        "log_format": "{text}",
+        "text": text,
+        _SEVERITY: severity,
+    }
 
 
 def set_level(level: str) -> None:

@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -93,6 +93,8 @@ def makeService(options: Options) -> "Server":
             ),
         )
     except ConfigurationError as error:
+        if error.log_path is not None and not checked_only:
+            _log_problems(error.log_path, error.problems)
         _give_up(*error.problems)
     if checked_only:
         try:
@@ -110,6 +112,16 @@ def makeService(options: Options) -> "Server":
     except OSError as error:
         _give_up(f"logging.path: cannot open {path}: {error.strerror}")
     return Server(configuration, observer, reactor)
+
+
+def _log_problems(path: Path, problems: Sequence[str]) -> None:
+    """Put what is wrong with the configuration into the log that it names; Twisted's own logger has not begun yet."""
+    try:
+        observer = log.LineObserver(None, path)
+    except OSError:
+        return  # that is one of the problems, and the standard error tells it
+    for problem in problems:
+        observer(log.event("server", log.FATAL, problem))
 
 
 def _twistd_log(twistd: Mapping[str, Any] | None) -> Path | None:

@@ -23,11 +23,13 @@ MAX_LINE_SHOWN: Final = 120
 
 
 class ConfigurationError(Exception):
-    """The configuration is wrong. ``problems`` are ready to print, one line or a few each."""
+    """The configuration is wrong. ``problems`` are ready to print, one line or a few each; ``log_path`` is the log they
+    belong into as well (section 6.1), None where none is configured."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], log_path: Path | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems: tuple[str, ...] = tuple(problems)
+        self.log_path: Path | None = log_path
 
 
 @frozen
@@ -49,12 +51,13 @@ def load(file: str | None, options: Options | None = None) -> model.Configuratio
     if file is not None:
         reader.read_file(file)
     reader.apply_options(options or Options())
+    log_path = reader.values.get("logging.path")
     if reader.problems:
-        raise ConfigurationError(reader.problems)
+        raise ConfigurationError(reader.problems, log_path)
     configuration = model.make(reader.values, tuple(reader.notices))
     problems = [reader.problem_at(name, text) for name, text in check.problems(configuration)]
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError(problems, log_path)
     notices = configuration.notices + tuple(check.notices(configuration))
     return model.make(reader.values, notices)
 

@@ -60,6 +60,23 @@ def test_a_check_of_the_configuration_looks_into_the_key_files(
     assert err.startswith(f"error: {tmp_path}/data/keys/token-signature.pub is not a public key")
 
 
+def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text(f"logging: {{path: {tmp_path}/server.log}}\nstorage: {{root_path: 7}}\n")
+    for option, logged in (("--check-configuration", False), ("--configuration", True)):
+        options = tap.Options()  # type: ignore[no-untyped-call]
+        options.parseOptions([option, str(file)])  # type: ignore[no-untyped-call]
+        with pytest.raises(SystemExit) as caught:
+            tap.makeService(options)
+        assert caught.value.code == 1
+        problem = capfd.readouterr().err.strip().removeprefix("error: ")
+        assert problem.startswith(f"{file}:2: storage.root_path: must be a path")
+        assert (tmp_path / "server.log").exists() == logged
+    assert (tmp_path / "server.log").read_text().endswith(f"Z - fatal: server: {problem}\n")
+
+
 def screen(root: Path, address: str, log_path: Path | None = None, section: str = "proxy.http") -> list[str]:
     configuration = load(None, ConfigurationOptions(root=str(root)))
     site = Site(Resource())  # type: ignore[no-untyped-call]
