@@ -40,7 +40,11 @@ from realmserver.realms.shape_records import (
 )
 
 CACHE_RECORDS: Final = 10_000
-"""Records kept in memory after a batch, known absences included: a few megabytes for each open Realm at most."""
+"""Records kept in memory after a batch, known absences included: a few megabytes for each open Realm."""
+
+MAX_CACHED_CHILDREN: Final = 64
+"""Children of an object whose record is kept in memory, as many as a page of a list has: hostile objects could have
+thousands each, and the cache counts records. So it is some 70 MB at the very most."""
 
 _NOTHING: Final = object()
 
@@ -200,7 +204,7 @@ class Shape:
         self._layers[-1][key] = record
 
     def _remember(self, key: RecordKey, record: Record | None) -> None:
-        if has_long_text(key):
+        if has_long_text(key) or _is_large(record):
             self._cache.pop(key, None)  # keys count too: one may have megabytes
             return
         self._cache[key] = record
@@ -288,3 +292,7 @@ class Shape:
     def column_erased(self, table: Table, column: Column) -> None:
         """The column's number is not used again, so what is known of it is never read; objects drop it when they
         change."""
+
+
+def _is_large(record: Record | None) -> bool:
+    return isinstance(record, Node) and isinstance(record.body, dict) and len(record.body) > MAX_CACHED_CHILDREN

@@ -17,7 +17,7 @@ from realmserver.realms.content import DictionaryContent, ListContent, ObjectCon
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.places import DictionaryPlaces, Fields, ListPlaces
 from realmserver.realms.schema import Table
-from realmserver.realms.shape import Shape
+from realmserver.realms.shape import MAX_CACHED_CHILDREN, Shape
 from realmserver.realms.shape_records import (
     META_KEY,
     Child,
@@ -433,3 +433,19 @@ def test_keys_of_megabytes_are_not_kept_in_memory() -> None:
     assert all(not has_long_text(each) for each in realm.shape._cache)
     with pytest.raises(BadChangeset, match="primary key"):
         realm.apply(ins.Update("N", key, "name", [], integer(1)))
+
+
+def test_large_records_are_not_kept_in_memory() -> None:
+    realm = with_objects(ONE, TWO)
+    columns = [f"m{number}" for number in range(MAX_CACHED_CHILDREN + 1)]
+    for name in columns:
+        realm.apply(ins.AddColumn("T", name, ins.TYPE_NULL, True, ins.COLLECTION_SINGLE))
+        realm.apply(ins.Update("T", ONE, name, [], LIST))
+    realm.apply(ins.Update("T", TWO, columns[0], [], LIST))
+    realm.persist()
+    table = realm.shape.schema.tables["T"].id
+    assert [(table, key) in realm.shape._cache for key in (ONE, TWO)] == [False, True]
+    for name in columns:
+        realm.apply(ins.ArrayInsert("T", ONE, name, [0], integer(5), 0))
+    realm.reopen()
+    agree(realm)
