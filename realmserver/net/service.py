@@ -35,8 +35,9 @@ IDLE_TIMEOUT: Final = 30 * 60
 """Seconds without a byte from a client after which it is taken for gone: a live one sends PINGs (``spec/protocol.md``
 1.5). Without this, a device that lost its network, or one that does not read, would hold its connection for ever."""
 
-IDLE_CHECK: Final = 60
-"""Seconds between two looks for such clients."""
+CHECK_INTERVAL: Final = 45
+"""Seconds between two looks at all connections, for such clients and for logins that have ended without a word to us:
+less than a minute together with the time that the gate believes what it knows."""
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ class SyncService(Service):
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
-        self._idle_check: IDelayedCall | None = None
+        self._next_check: IDelayedCall | None = None
 
     # For listeners.
 
@@ -164,13 +165,14 @@ class SyncService(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         self._workers.start()
-        self._idle_check = self.reactor.callLater(IDLE_CHECK, self._drop_idle)
+        self._next_check = self.reactor.callLater(CHECK_INTERVAL, self._check_connections)
 
     def stopService(self) -> Deferred[None]:
         """Tell clients to come again, finish what they have uploaded, and close every Realm."""
         super().stopService()  # type: ignore[no-untyped-call]
-        if self._idle_check is not None:
-            self._idle_check.cancel()
+        if self._next_check is not None:
+            self._next_check.cancel()
+            self._next_check = None
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -193,9 +195,24 @@ class SyncService(Service):
         for connection in list(self._connections):
             connection.drop("it does not close")
 
-    def _drop_idle(self) -> None:
+    def _check_connections(self) -> None:
+        self._next_check = None
         earliest = self.reactor.seconds() - IDLE_TIMEOUT
         for connection in list(self._connections):
             if connection.last_heard < earliest:
                 connection.drop(f"nothing came from it for {IDLE_TIMEOUT // 60} minutes")
-        self._idle_check = self.reactor.callLater(IDLE_CHECK, self._drop_idle)
+        checked = Deferred.fromCoroutine(self._check_logins())
+        checked.addErrback(lambda failure: log.error("cannot check logins", failure=failure))
+        checked.addBoth(lambda _: self._check_later())
+
+    def _check_later(self) -> None:
+        if not self.is_stopping:
+            self._next_check = self.reactor.callLater(CHECK_INTERVAL, self._check_connections)
+
+    async def _check_logins(self) -> None:
+        """End the connections whose login has ended since, one after the other: there is no hurry, but others wait for
+        the account store as well."""
+        for connection in list(self._connections):
+            login = connection.login
+            if login is not None and not await self._gate.is_alive(login, time.time()):
+                connection.unauthorize("the login has ended")

@@ -18,7 +18,7 @@ from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
 from realmserver.http.site import QuietSite
 from realmserver.net.connection import MAX_FRAGMENTS
-from realmserver.net.service import IDLE_CHECK, IDLE_TIMEOUT, SyncService
+from realmserver.net.service import CHECK_INTERVAL, IDLE_TIMEOUT, SyncService
 from realmserver.store.memory import MemoryStore
 
 REQUEST = (
@@ -33,7 +33,16 @@ USER = AppUser("user", "my-app", "login", 0)
 
 
 class OpenDoor:
-    """Lets everybody in."""
+    """Lets everybody in, and out when ``ended``."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.looks: list[Deferred[None]] = []
+
+    async def is_alive(self, user: AppUser, now: float) -> bool:
+        for look in self.looks:
+            await look
+        return not self.ended
 
     def authenticate_upgrade(self, *_: object) -> Deferred[AppUser]:
         return succeed(USER)
@@ -43,7 +52,8 @@ class Fixture:
     def __init__(self, keys: Path) -> None:
         reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
         self.reactor = reactor
-        gate: Any = OpenDoor()
+        self.door = OpenDoor()
+        gate: Any = self.door
         store = MemoryStore(random_bytes=os.urandom)
         self.service = SyncService(reactor, store, Tokens(make_keys(keys / "key.pub", keys / "key")), gate)
         self.site = QuietSite(self.service.resource(), reactor)
@@ -115,11 +125,11 @@ def test_a_client_that_is_not_heard_of_for_long_is_dropped_and_others_are_not(se
     server.service.startService()
     silent, alive = server.connect(), server.connect()
     connections = {connection.transport: connection for connection in server.service._connections}
-    for _ in range(IDLE_TIMEOUT // IDLE_CHECK):
-        server.reactor.advance(IDLE_CHECK)
+    for _ in range(IDLE_TIMEOUT // CHECK_INTERVAL):
+        server.reactor.advance(CHECK_INTERVAL)
         connections[alive].dataReceived(PING_FRAME)
     assert not silent.disconnecting
-    server.reactor.advance(IDLE_CHECK)
+    server.reactor.advance(CHECK_INTERVAL)
     assert silent.disconnecting
     assert silent.value() == b""
     assert not alive.disconnecting
@@ -127,6 +137,30 @@ def test_a_client_that_is_not_heard_of_for_long_is_dropped_and_others_are_not(se
         connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert server.service.stopService().called
     assert server.reactor.getDelayedCalls() == []
+
+
+def test_a_login_that_ended_behind_our_back_ends_its_connections_within_a_minute(server: Fixture) -> None:
+    server.service.startService()
+    one, other, legacy = server.connect(), server.connect(), server.connect(b"/realm-sync")
+    server.reactor.advance(CHECK_INTERVAL)
+    assert one.value() == b""
+    server.door.ended = True
+    server.reactor.advance(CHECK_INTERVAL)
+    assert [close_code(one), close_code(other)] == [4001, 4001]
+    assert legacy.value() == b""
+
+
+def test_logins_are_not_looked_at_again_before_the_last_look_is_over(server: Fixture) -> None:
+    server.service.startService()
+    server.connect()
+    look: Deferred[None] = Deferred()
+    server.door.looks.append(look)
+    server.reactor.advance(CHECK_INTERVAL)
+    server.reactor.advance(CHECK_INTERVAL)
+    assert server.reactor.getDelayedCalls() == []
+    server.door.looks.clear()
+    look.callback(None)
+    assert len(server.reactor.getDelayedCalls()) == 1
 
 
 def test_a_message_of_endless_fragments_ends_the_connection(server: Fixture) -> None:
