@@ -7,3 +7,7 @@ class TransformError(Exception):
     The peer's fault; a session answers it as it answers a bad changeset (``spec/protocol.md`` 4.4). The text names the
     contradiction and the place. After it both sides of the merge are half transformed and must be thrown away.
     """
+
+
+class MergeTooLarge(TransformError):
+    """More instructions meet each other than the :class:`~realmserver.merge.objects.Budget` allows for."""

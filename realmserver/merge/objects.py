@@ -19,6 +19,7 @@ from realmserver.changeset.instructions import (
     PathInstruction,
 )
 from realmserver.merge.all_pairs import merge_pair
+from realmserver.merge.errors import MergeTooLarge
 from realmserver.merge.places import level
 from realmserver.merge.rows import END, Entry, Row
 from realmserver.merge.rules import NESTED, REGULAR, Rule
@@ -26,6 +27,25 @@ from realmserver.merge.rules import NESTED, REGULAR, Rule
 Meeting = tuple[Instruction, Changeset, Rule, bool, int]
 """An incoming instruction, its changeset, the rule it meets the walking one with, whether it is that rule's first
 operand, and its place in the sequence of all incoming instructions."""
+
+
+class Budget:
+    """How many meetings of instructions may still be tried.
+
+    The rules make the edits of one list on both sides meet each other, all with all. A budget bounds what one upload
+    can cost; it may be shared by several merges.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, meetings: int) -> None:
+        self.left: int = meetings
+
+    def spend(self, meetings: int) -> None:
+        """Take ``meetings`` off. Raises :class:`MergeTooLarge` when there is nothing left."""
+        self.left -= meetings
+        if self.left < 0:
+            raise MergeTooLarge("too many edits of the same places on both sides to be merged")
 
 
 class Line:
@@ -74,10 +94,11 @@ def _sequence_of(meeting: Meeting) -> int:
     return meeting[4]
 
 
-def _walk(local: Instruction, local_side: Changeset, meetings: Iterable[Meeting]) -> int:
+def _walk(local: Instruction, local_side: Changeset, meetings: Iterable[Meeting], budget: Budget) -> int:
     """Let ``local`` meet one after the other until it is discarded. Returns how many discarded ones it came across."""
-    wasted = 0
+    wasted = steps = 0
     for incoming, incoming_side, rule, incoming_first, _ in meetings:
+        steps += 1
         if incoming.discarded:
             wasted += 1
             continue
@@ -87,15 +108,17 @@ def _walk(local: Instruction, local_side: Changeset, meetings: Iterable[Meeting]
             rule(local, incoming, local_side, incoming_side)
         if local.discarded:
             break
+    budget.spend(steps)
     return wasted
 
 
 class _Field:
     """The incoming instructions on one property of one object."""
 
-    __slots__ = ("_everything", "_lines", "_named", "_unnamed")
+    __slots__ = ("_budget", "_everything", "_lines", "_named", "_unnamed")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._everything: list[Entry] = []
         self._named: dict[str, list[Entry]] = {}  # by the name that the path begins with: a dictionary's key
         self._unnamed: list[Entry] = []  # path empty, or beginning with an index
@@ -124,13 +147,13 @@ class _Field:
             self._walk_line(line, local, side, before)
             return
         other = self._line(local, None, False, self._unnamed)
-        wasted = _walk(local, side, in_order(line.until(before), other.until(before), key=_sequence_of))
+        wasted = _walk(local, side, in_order(line.until(before), other.until(before), key=_sequence_of), self._budget)
         if wasted:
             line.waste(wasted)
             other.waste(wasted)
 
     def _walk_line(self, line: Line, local: PathInstruction, side: Changeset, before: int) -> None:
-        wasted = _walk(local, side, line.until(before))
+        wasted = _walk(local, side, line.until(before), self._budget)
         if wasted:
             line.waste(wasted)
 
@@ -153,9 +176,10 @@ def _first_name(instruction: PathInstruction) -> str | None:
 class IncomingObject:
     """The incoming instructions on one object."""
 
-    __slots__ = ("_erasures", "_everything", "_fields")
+    __slots__ = ("_budget", "_erasures", "_everything", "_fields")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._everything: Row = Row()
         self._erasures: Row | None = None
         self._fields: dict[str, _Field] = {}
@@ -167,7 +191,7 @@ class IncomingObject:
         if isinstance(instruction, PathInstruction):
             field = self._fields.get(instruction.field)
             if field is None:
-                field = self._fields[instruction.field] = _Field()
+                field = self._fields[instruction.field] = _Field(self._budget)
             field.add(entry, _first_name(instruction))
         elif instruction.op == ERASE_OBJECT:
             if self._erasures is None:

@@ -24,6 +24,7 @@ neighbours, and later local instructions find it in the index. A new local one s
 caused it, at once. Both are put into their changesets when all is done, so that each costs the same in long ones.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -43,14 +44,14 @@ from realmserver.changeset.instructions import (
     Update,
 )
 from realmserver.merge.all_pairs import merge_pair
-from realmserver.merge.objects import IncomingObject
+from realmserver.merge.objects import Budget, IncomingObject
 from realmserver.merge.rows import BEGINNING, END, GAP, Entry, Row, earlier
 from realmserver.merge.rules_schema import erase_linking_column, linked_class
 
 _Place = TypeVar("_Place")
 
 
-def merge(incoming: Sequence[Changeset], local: Sequence[Changeset]) -> None:
+def merge(incoming: Sequence[Changeset], local: Sequence[Changeset], budget: Budget | None = None) -> None:
     """Transform two concurrent runs of changesets against each other, in place (``spec/merge.md`` 2).
 
     ``incoming`` are the changesets just received, ``local`` those of the receiver's history that the sender had not
@@ -59,10 +60,10 @@ def merge(incoming: Sequence[Changeset], local: Sequence[Changeset]) -> None:
     changed or marked as discarded; a changeset of which anything changed is marked ``dirty``, no mark is taken away.
     No two instructions may share a path list.
 
-    Raises :class:`~realmserver.merge.errors.TransformError` where the sides contradict each other. Both are then half
-    transformed and must be thrown away.
+    Raises :class:`~realmserver.merge.errors.TransformError` where the sides contradict each other, or where the merge
+    takes more than ``budget`` (None: as long as it takes). Both are then half transformed and must be thrown away.
     """
-    index = _Index(incoming, swept=_erases_schema(local))
+    index = _Index(incoming, budget or Budget(sys.maxsize), swept=_erases_schema(local))
     for side in local:
         for instruction in side.instructions:
             if not instruction.discarded:
@@ -82,6 +83,7 @@ class _Index:
     """The incoming side, by what its instructions are about, and what rule S4 has made."""
 
     __slots__ = (
+        "_budget",
         "_classes",
         "_columns",
         "_erases",
@@ -92,9 +94,10 @@ class _Index:
         "_swept",
     )
 
-    def __init__(self, incoming: Sequence[Changeset], *, swept: bool) -> None:
+    def __init__(self, incoming: Sequence[Changeset], budget: Budget, *, swept: bool) -> None:
         """``swept``: whether the local side erases a class or a column, so that whole classes and columns must be
         found."""
+        self._budget: Budget = budget
         self._objects: dict[tuple[str, Key], IncomingObject] = {}
         self._schema: dict[tuple[int, str, str], Row] = {}  # by opcode, class, and field where it has one
         self._erases: bool = False  # whether there is an EraseTable or EraseColumn
@@ -116,7 +119,7 @@ class _Index:
             place = (instruction.table, instruction.key)
             found = self._objects.get(place)
             if found is None:
-                found = self._objects[place] = IncomingObject()
+                found = self._objects[place] = IncomingObject(self._budget)
             found.add(entry)
         else:
             field = instruction.field if isinstance(instruction, AddColumn | EraseColumn) else ""

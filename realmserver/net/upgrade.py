@@ -197,9 +197,9 @@ def _check_handshake(request: Request) -> str:
 
 
 def _header(request: Request, name: str) -> str | None:
-    """A header's value, several lines of it joined."""
-    values = request.requestHeaders.getRawHeaders(name)
-    return ", ".join(values) if values else None
+    """A header's value, several lines of it joined. Asked for text, Twisted would fail where it is not UTF-8."""
+    values = request.requestHeaders.getRawHeaders(name.encode())
+    return b", ".join(values).decode("ascii", "replace") if values else None
 
 
 def _tokens(request: Request, name: str) -> set[str]:

@@ -18,6 +18,7 @@ from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction
 from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
+from realmserver.merge.objects import Budget
 from realmserver.merge.summaries import Summary, summarize
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
@@ -40,6 +41,10 @@ from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
 Mended = Callable[[int, str], None]
 """Told of an instruction that was left out or replaced (8.6): the client file's ident, and a text for the log."""
 
+MAX_MEETINGS: Final = 250_000_000
+"""Meetings of instructions that merging one upload may take, about a minute and a half in pure Python: some 15,000
+edits of one list on each side. The upload of a client that means no good must not hold a thread for days."""
+
 MAX_TOLD: Final = 8
 """Instructions of one upload that were left out or replaced and of which the log tells each: an upload can have
 millions, by a client that means no good."""
@@ -60,7 +65,8 @@ class Work:
     """What one upload has done so far; the batch takes it over when all of it is good.
 
     ``current`` is the server version that the whole upload is merged with, ``touched`` the versions whose reciprocals
-    it has met. ``mended`` counts the instructions that were left out or replaced, ``told`` describes the first of them.
+    it has met, ``budget`` bounds its merges. ``mended`` counts the instructions that were left out or replaced,
+    ``told`` describes the first of them.
     """
 
     ident: int
@@ -68,6 +74,7 @@ class Work:
     size: int
     tolerant: bool
     required_protocol: int
+    budget: Budget
     merged: bool = False
     touched: set[int] = Factory(set)
     entries: list[LogEntry] = Factory(list)
@@ -110,7 +117,14 @@ class Batch:
         if client is None:
             raise BadClientFileIdent(f"client file {upload.ident} was never given out")
         fresh = [entry for entry in upload.entries if entry.client_version > client.client_version]
-        work = Work(client.ident, self._version, self._size, self._tolerant, self._required_protocol)
+        work = Work(
+            client.ident,
+            self._version,
+            self._size,
+            self._tolerant,
+            self._required_protocol,
+            Budget(MAX_MEETINGS),
+        )
         self._shape.begin()
         try:
             incoming = [self._decode(upload, client, entry) for entry in fresh]
@@ -153,7 +167,7 @@ class Batch:
         if versions:
             work.merged = True
             local = [self._reciprocal(work, version) for version in versions]
-            merge([item.changeset for item in run], local)
+            merge([item.changeset for item in run], local, work.budget)
         for item in run:
             self._apply(work, item)
 

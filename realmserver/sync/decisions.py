@@ -6,12 +6,15 @@ answered later by another input. ``session`` is the handle of one use of a sessi
 are not, so an answer that comes late can never reach the wrong session.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import frozen
 
 from realmserver.realms.requests import DownloadCursor, Identify, Upload
 from realmserver.sync.session import Session
+
+MAX_LOGGED: Final = 300
+"""Characters of a peer's text in a log line."""
 
 
 @frozen
@@ -110,6 +113,11 @@ class Log:
 
     level: Literal["info", "warning", "error"]
     text: str
+
+
+def printable(text: str) -> str:
+    """``text``, which a peer may have chosen, cut to a log line's length and without control characters."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:MAX_LOGGED])
 
 
 Decision = (

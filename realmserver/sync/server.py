@@ -34,6 +34,7 @@ from realmserver.sync.decisions import (
     Refresh,
     ResumeReading,
     Send,
+    printable,
 )
 from realmserver.sync.errors import (
     LONG_BACKOFF,
@@ -54,9 +55,6 @@ from realmserver.sync.versions import Negotiated
 MAX_SESSIONS: Final = 4096
 """Sessions of one connection: an administrator's listener opens one for each Realm. Beyond it BIND is refused; at twice
 this number of idents in use (refused ones stay in use until UNBIND) the connection ends."""
-
-MAX_LOGGED: Final = 300
-"""Characters of a peer's text in a log line."""
 
 _MAX_REASON: Final = 123
 """Bytes of a close reason (RFC 6455, 5.5)."""
@@ -188,7 +186,7 @@ class ServerConnection:
     @_input
     def shutdown(self) -> None:
         """The server stops as planned: the clients are told to come again."""
-        self._end(SyncError(Code.CONNECTION_CLOSED, "the server is stopping"))
+        self._end(SyncError(Code.CONNECTION_CLOSED, "the server is stopping"), "info")
 
     @_input
     def lost(self) -> None:
@@ -472,9 +470,9 @@ class ServerConnection:
             del self._files[file]
         self._out.append(Leave(session))
 
-    def _end(self, error: SyncError) -> None:
+    def _end(self, error: SyncError, level: Literal["info", "warning"] = "warning") -> None:
         """Send the one error that ends a connection, and end it (``spec/protocol.md`` 3.2)."""
-        self._log("warning", f"error {error.code} sent: {error.text}")
+        self._log(level, f"error {error.code} sent: {error.text}")
         self._send(to_message(error, 0, self.negotiated))
         self._close(_OK, error.text)
 
@@ -502,8 +500,3 @@ class ServerConnection:
 
     def _log(self, level: Literal["info", "warning", "error"], text: str) -> None:
         self._out.append(Log(level, printable(text)))
-
-
-def printable(text: str) -> str:
-    """``text``, which a peer may have chosen, cut to a log line's length and without control characters."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:MAX_LOGGED])

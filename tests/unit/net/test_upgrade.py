@@ -97,6 +97,10 @@ def test_a_request_that_is_no_upgrade_says_which_header_is_wrong(
     assert header.replace("_", "-") in body
 
 
+def test_a_header_that_is_not_text_is_the_clients_fault(server: Fixture) -> None:
+    assert server.get("/realm-sync", Connection="\xff")[0] == 400
+
+
 @pytest.mark.parametrize("path", ["/realm-sync", "/realm-sync?x=1", "/realm-sync/%2Ftest", "/realm-sync/test", APP])
 @pytest.mark.parametrize(
     ("offer", "text"),

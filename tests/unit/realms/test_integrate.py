@@ -138,6 +138,21 @@ def test_the_clear_of_an_old_client_carries_no_collection_type() -> None:
     assert stored.collection == 0
 
 
+def test_an_upload_whose_merge_would_take_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realmserver.realms.integrate.MAX_MEETINGS", 6)
+    realm = open_realm()
+    first, second = two_clients(realm)
+    realm.integrate([upload(first, *((4 + number, 2, insert(0, number, number)) for number in range(3)))])
+    edits = [(2 + number, 2, insert(0, number, number)) for number in range(3)]
+    refused = realm.integrate([upload(second, *edits)]).answers[0]
+    assert isinstance(refused, BadUpload)
+    assert "too many edits" in str(refused)
+    for edit in edits[:2]:
+        assert isinstance(realm.integrate([upload(second, edit)]).answers[0], UploadDone), (
+            "each upload has its own budget"
+        )
+
+
 def test_a_progress_report_makes_no_version() -> None:
     realm = open_realm()
     first, _ = two_clients(realm)
