@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from interop_model import differences
+from interop_model import Model, differences
 from interop_schema import WORLD, Schema
-from realm_client import RealmClient, at_once
+from realm_client import RealmClient, at_once, settle
 
 Json = Any
 
@@ -104,3 +104,14 @@ def assert_equal(devices: Iterable[RealmClient], story: str = "", *, interrupted
         found = differences(held, other.dump())
         assert not found, f"{first} and {other} differ:\n" + "\n".join(found[:20]) + f"\n{story}"
     return held
+
+
+def change_and_compare(
+    model: Model, writer: RealmClient, readers: list[RealmClient], commands: list[tuple[Any, ...]]
+) -> None:
+    """The writer commits the commands at once; every reader must then hold what the model says."""
+    writer.cmd("batch", [model.do(*command) for command in commands])
+    settle(writer, *readers)
+    for client in (writer, *readers):
+        found = differences(model.objects, client.dump())
+        assert not found, f"{client} differs from what {writer} wrote:\n" + "\n".join(found[:20])

@@ -69,7 +69,7 @@ class Model:
             target, last, *path = target[last], *path
             if declared.endswith(("[]", "{}")):
                 declared = declared.rstrip("[]{}")
-            else:
+            elif declared != "mixed":  # what a Mixed place holds is Mixed again
                 declared = self.schema[declared.rstrip("?")]["props"][last]
         base = declared.rstrip("?[]{}<>")
         if verb == "set":

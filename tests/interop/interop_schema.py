@@ -82,4 +82,9 @@ WORLD: Final[Schema] = {
     "Ledger": {"pk": "_id", "props": {"_id": "int", "total": "int", "entries": "string[]"}},
 }
 
+NESTED: Final[Schema] = {
+    "Box": {"pk": "_id", "props": {"_id": "string", "any": "mixed", "list": "mixed[]", "dict": "mixed{}", "n": "int"}}
+}
+"""Every Mixed place that can hold a list or dictionary."""
+
 BULK: Final[Schema] = {"Row": {"pk": "_id", "props": {"_id": "int", "text": "string"}}}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from interop_devices import Devices, assert_equal
-from interop_model import Model, differences
+from interop_devices import Devices, assert_equal, change_and_compare
+from interop_model import Model
 from interop_schema import ALL_TYPES, KEY_TYPES, MIXED_SAMPLES, SAMPLES
-from realm_client import RealmClient, settle
 
 pytestmark = pytest.mark.interop
 
@@ -85,17 +84,6 @@ def emptied() -> list[tuple[Any, ...]]:
     clears = [("clear", name) for name, type_ in props.items() if type_.endswith(("[]", "<>", "{}"))]
     singles = [name for name in props if name.endswith("_opt") or name in ("mixed", "link", "emb")]
     return [*clears, *(("set", name, None) for name in singles)]
-
-
-def change_and_compare(
-    model: Model, writer: RealmClient, readers: list[RealmClient], commands: list[tuple[Any, ...]]
-) -> None:
-    """The writer commits the commands at once; every reader must then hold what the model says."""
-    writer.cmd("batch", [model.do(*command) for command in commands])
-    settle(writer, *readers)
-    for client in (writer, *readers):
-        found = differences(model.objects, client.dump())
-        assert not found, f"{client} differs from what {writer} wrote:\n" + "\n".join(found[:20])
 
 
 def test_every_property_type_syncs_both_ways(devices: Devices, versions: tuple[str, ...]) -> None:

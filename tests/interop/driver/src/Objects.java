@@ -1,6 +1,8 @@
 // Objects of one open Realm: found by primary key, changed at a place, read back.
 // A place is a property name, or an array that leads there through embedded objects and collections:
 //   "name"   ["list", 2]   ["dict", "key"]   ["children", 0, "name"]   ["address", "street"]
+// or on into the lists and dictionaries that a Mixed place holds:
+//   ["any", 2, "key", 0]   ["mixed list", 2, "key"]
 
 import com.google.gson.*;
 import io.realm.kotlin.internal.interop.*;
@@ -68,7 +70,7 @@ final class Objects {
         while (path.size() > 1) {
             Schema.Type t = realm.schema.table(name).property(path.get(0).getAsString());
             int step = t.shape() == Schema.Shape.SINGLE ? 1 : 2;
-            if (path.size() <= step) break;                    // the place is an element or a key
+            if (path.size() <= step || isMixed(t)) break;      // the place is an element or a key, or inside Mixed
             long child = linked(read(name, o, path.subList(0, step)));
             realmc.realm_release(o);
             o = child;
@@ -78,6 +80,34 @@ final class Objects {
         try (Sdk.Handle held = new Sdk.Handle(o)) {
             use.accept(name, held.ptr(), path);
         }
+    }
+
+    private static boolean isMixed(Schema.Type t) {
+        return t.base().equals("mixed");
+    }
+
+    /** Whether the place is a list or dictionary of Mixed values, or an element of one. */
+    private boolean isNested(String table, List<JsonElement> path) {
+        Schema.Type t = realm.schema.table(table).property(path.get(0).getAsString());
+        return isMixed(t) && t.shape() != Schema.Shape.SET;
+    }
+
+    /** The list or dictionary of Mixed values at the place. */
+    private Nested nested(String table, long o, List<JsonElement> path) {
+        String property = path.get(0).getAsString();
+        Schema.Shape shape = realm.schema.table(table).property(property).shape();
+        Nested n = Nested.of(this, o, realm.property(table, property), shape);
+        for (JsonElement step : path.subList(1, path.size())) {
+            try (Nested outer = n) {
+                n = outer.child(step);
+            }
+        }
+        return n;
+    }
+
+    /** The list or dictionary of Mixed values that holds the place as its element. */
+    private Nested around(String table, long o, List<JsonElement> path) {
+        return nested(table, o, path.subList(0, path.size() - 1));
     }
 
     private realm_value_t read(String table, long o, List<JsonElement> place) {
@@ -112,6 +142,10 @@ final class Objects {
             Schema.Type t = realm.schema.table(name).property(property);
             if (path.size() == 1) {
                 assign(realm.schema.table(name), o, property, value);
+            } else if (isNested(name, path)) {
+                try (Nested n = around(name, o, path)) {
+                    n.set(path.get(path.size() - 1), value);
+                }
             } else if (t.shape() == Schema.Shape.LIST) {
                 try (Sdk.Handle l = new Sdk.Handle(realmc.realm_get_list(o, realm.property(name, property)))) {
                     long i = path.get(1).getAsLong();
@@ -137,7 +171,11 @@ final class Objects {
         at(table, key, place, (name, o, path) -> {
             String property = path.get(0).getAsString();
             long p = realm.property(name, property);
-            if (realm.schema.table(name).property(property).shape() == Schema.Shape.LIST) {
+            if (isNested(name, path)) {
+                try (Nested n = around(name, o, path)) {
+                    n.erase(path.get(path.size() - 1));
+                }
+            } else if (realm.schema.table(name).property(property).shape() == Schema.Shape.LIST) {
                 try (Sdk.Handle l = new Sdk.Handle(realmc.realm_get_list(o, p))) {
                     realmc.realm_list_erase(l.ptr(), path.get(1).getAsLong());
                 }
@@ -153,6 +191,12 @@ final class Objects {
     void insert(String table, JsonElement key, JsonElement place, long index, JsonElement value) {
         at(table, key, place, (name, o, path) -> {
             String property = path.get(0).getAsString();
+            if (isNested(name, path)) {
+                try (Nested n = nested(name, o, path)) {
+                    n.insert(index, value);
+                }
+                return;
+            }
             try (Sdk.Handle l = new Sdk.Handle(realmc.realm_get_list(o, realm.property(name, property)))) {
                 insert(realm.schema.table(name).property(property), l.ptr(), index < 0 ? listSize(l.ptr()) : index, value);
             }
@@ -171,6 +215,12 @@ final class Objects {
     void clear(String table, JsonElement key, JsonElement place) {
         at(table, key, place, (name, o, path) -> {
             String property = path.get(0).getAsString();
+            if (isNested(name, path)) {
+                try (Nested n = nested(name, o, path)) {
+                    n.clear();
+                }
+                return;
+            }
             clear(realm.schema.table(name).property(property), o, realm.property(name, property));
         });
     }
@@ -202,9 +252,17 @@ final class Objects {
     private void assign(Schema.Table table, long o, String property, JsonElement value) {
         Schema.Type t = table.property(property);
         long p = realm.property(table.name(), property);
+        if (isMixed(t) && (t.shape() == Schema.Shape.LIST || t.shape() == Schema.Shape.DICTIONARY)) {
+            clear(t, o, p);
+            try (Nested n = Nested.of(this, o, p, t.shape())) {
+                n.fill(value);
+            }
+            return;
+        }
         switch (t.shape()) {
             case SINGLE -> {
-                if (realm.schema.isEmbedded(t.base()) && value.isJsonObject()) fill(t, realmc.realm_set_embedded(o, p), value);
+                if (isMixed(t) && Nested.isCollection(value)) Nested.assign(this, o, p, value);
+                else if (realm.schema.isEmbedded(t.base()) && value.isJsonObject()) fill(t, realmc.realm_set_embedded(o, p), value);
                 else realmc.realm_set_value(o, p, toNative(value, t.base()), false);
             }
             case LIST -> {
@@ -265,7 +323,7 @@ final class Objects {
     }
 
     /** A value for a place of the declared base type; where that is a class, a bare key names the target. */
-    private realm_value_t toNative(JsonElement j, String base) {
+    realm_value_t toNative(JsonElement j, String base) {
         boolean tagged = j.isJsonObject() && j.getAsJsonObject().has("$link");
         boolean link = realm.schema.tables().stream().anyMatch(t -> t.name().equals(base));
         if (j.isJsonNull() || !tagged && !link) return Values.toNative(j, base);
@@ -336,6 +394,11 @@ final class Objects {
     private JsonElement read(Schema.Type type, long o, long property) {
         realm_value_t v = new realm_value_t();
         long[] size = new long[1];
+        if (isMixed(type) && (type.shape() == Schema.Shape.LIST || type.shape() == Schema.Shape.DICTIONARY)) {
+            try (Nested n = Nested.of(this, o, property, type.shape())) {
+                return n.toJson();
+            }
+        }
         switch (type.shape()) {
             case LIST: {
                 JsonArray a = new JsonArray();
@@ -376,7 +439,10 @@ final class Objects {
             }
             default:
                 realmc.realm_get_value(o, property, v);
-                return toJson(v);
+                if (!Nested.isCollection(v)) return toJson(v);
+                try (Nested n = Nested.of(this, o, property, type.shape())) {
+                    return n.toJson();
+                }
         }
     }
 
@@ -386,7 +452,7 @@ final class Objects {
         return n[0];
     }
 
-    private JsonElement toJson(realm_value_t v) {
+    JsonElement toJson(realm_value_t v) {
         if (v.getType() != realm_value_type_e.RLM_TYPE_LINK) return Values.toJson(v);
         Schema.Table t = realm.tableOf(v.getLink().getTarget_table());
         try (Sdk.Handle o = new Sdk.Handle(linked(v))) {
@@ -399,7 +465,7 @@ final class Objects {
         }
     }
 
-    private static JsonObject sorted(TreeMap<String, JsonElement> entries) {
+    static JsonObject sorted(TreeMap<String, JsonElement> entries) {
         JsonObject o = new JsonObject();
         entries.forEach(o::add);
         return o;

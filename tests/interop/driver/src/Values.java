@@ -1,6 +1,7 @@
 // JSON values and the library's values.
 //   null true 5 2.5 "text"  {"$oid": hex} {"$uuid": hex} {"$date": "seconds.nanoseconds"} {"$binary": base64}
 //   {"$float": 1.5} {"$double": 2} {"$decimal": "1.25"}  {"$link": key, "class": name}
+// and in a Mixed place also [...] and {...}, a list and a dictionary of such (Nested.java).
 // A number is an int unless it has a fraction or exponent or the place is declared float, double or decimal128; a string is
 // an ObjectId or UUID where the place is declared so. Read values come back in the same notation.
 
