@@ -172,6 +172,11 @@ class RealmClient:
         """Returns when everything that the server had is here. Raises ``ClientError`` "timeout"."""
         self.cmd("wait_download", round(seconds * 1000), timeout=seconds + ANSWER_SECONDS)
 
+    def wait_errors(self, count: int, seconds: float = SYNC_SECONDS) -> Json:
+        """The errors told to the application, once there are ``count``. Raises ``ClientError`` "timeout"."""
+        self.cmd("wait_errors", count, round(seconds * 1000), timeout=seconds + ANSWER_SECONDS)
+        return self.cmd("errors")
+
     def log_tail(self, lines: int = LOG_LINES) -> str:
         """The end of the client's log."""
         text = self.log_path.read_text(errors="replace").splitlines()

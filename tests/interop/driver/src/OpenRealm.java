@@ -28,7 +28,10 @@ final class OpenRealm {
         realmc.sync_set_error_handler(sync, Sdk.callback(SyncErrorCallback.class, (method, args) -> {
             JsonElement e = Sdk.describe(args[args.length - 1], 3);
             Sdk.log("SYNC ERROR " + e);
-            errors.add(e);
+            synchronized (errors) {
+                errors.add(e);
+                errors.notifyAll();
+            }
         }));
         int mode = List.of("manual", "discard", "recover", "recover_or_discard").indexOf(resync);
         if (mode < 0) throw new IllegalArgumentException("no resync mode " + resync);
@@ -123,6 +126,18 @@ final class OpenRealm {
         }
         if (!error.equals("")) throw new Sdk.Failure("transfer error", Sdk.describe(error, 3));
         if (!upload) refresh();
+    }
+
+    /** Waits until the session has reported that many errors since the Realm was opened. */
+    void waitForErrors(int count, long milliseconds) throws InterruptedException {
+        long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(milliseconds);
+        synchronized (errors) {
+            while (errors.size() < count) {
+                long left = TimeUnit.NANOSECONDS.toMillis(end - System.nanoTime());
+                if (left <= 0) throw new Sdk.Failure("timeout", JsonNull.INSTANCE);
+                errors.wait(left);
+            }
+        }
     }
 
     /** session: 0 active, 1 dying, 2 inactive, 3 waiting for a token, 4 paused; connection: 0 off, 1 connecting, 2 connected. */

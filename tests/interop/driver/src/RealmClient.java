@@ -33,7 +33,7 @@ public final class RealmClient {
             case "register", "login", "logout", "user", "profile" -> account(command, a);
             case "open", "use", "close", "batch", "refresh" -> open(command, a);
             case "get", "dump", "count", "digest" -> read(command, a);
-            case "wait_upload", "wait_download", "pause", "resume", "reconnect", "state", "errors" -> sync(command, a);
+            case "wait_upload", "wait_download", "wait_errors", "pause", "resume", "reconnect", "state", "errors" -> sync(command, a);
             case "version" -> new JsonPrimitive(realmc.realm_get_library_version());
             default -> current().write(() -> change(command, a));
         };
@@ -124,6 +124,7 @@ public final class RealmClient {
         switch (command) {
             case "wait_upload" -> r.waitFor(true, a.get(0).getAsLong());
             case "wait_download" -> r.waitFor(false, a.get(0).getAsLong());
+            case "wait_errors" -> r.waitForErrors(a.get(0).getAsInt(), a.get(1).getAsLong());
             case "pause" -> realmc.realm_sync_session_pause(r.session);
             case "resume" -> realmc.realm_sync_session_resume(r.session);
             case "reconnect" -> realmc.realm_app_sync_client_reconnect(device.app);        // now, without the rest of the delay
