@@ -24,7 +24,11 @@ from realmserver.realms.requests import (
 from realmserver.store.interface import Head, LogEntry
 
 TAIL_SIZE: Final = 64 * 1024
-"""Bytes of the newest entries kept while the Realm is open: small enough to encode on the reactor thread."""
+"""Bytes that the newest entries may take which are kept while the Realm is open: few enough to encode on the reactor
+thread."""
+
+ENTRY_COST: Final = 256
+"""Bytes that an entry takes in memory besides its changeset. Empty ones count too: a client can make millions."""
 
 MAX_CACHED_BODIES: Final = 4
 """Encoded bodies kept for receivers that come a little later; they go when the Realm moves on."""
@@ -86,9 +90,9 @@ class Fanout(Generic[Body]):
                 self._known_since = entry.version - 1
             self._authors[entry.origin] = entry.version
             self._tail.append(entry)
-            self._tail_size += len(entry.changeset)
+            self._tail_size += len(entry.changeset) + ENTRY_COST
         while self._tail_size > TAIL_SIZE:
-            self._tail_size -= len(self._tail.popleft().changeset)
+            self._tail_size -= len(self._tail.popleft().changeset) + ENTRY_COST
         self._bodies.clear()
 
     def forget(self) -> None:

@@ -18,7 +18,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
-from realmserver.realms.fanout import Body, Done, Encode, Fanout, Made, Workers
+from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
 from realmserver.realms.realm import Integration, Realm
 from realmserver.realms.requests import (
     DownloadCursor,
@@ -40,10 +40,10 @@ MAX_BATCH_UPLOADS: Final = 256
 """Uploads in one commit: bounds how long the first waits for the last."""
 
 MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
-"""Bytes of changesets in one commit beyond the first upload: bounds the memory of a batch."""
+"""Bytes of uploads in one commit beyond the first upload: bounds the memory of a batch."""
 
 MAX_WAITING_SIZE: Final = 64 * 1024 * 1024
-"""Bytes of changesets that may wait for one Realm. Whoever comes with more is asked to come again later; a connection
+"""Bytes of uploads that may wait for one Realm. Whoever comes with more is asked to come again later; a connection
 stops being read from long before (``sync.backlog``), so this takes many of them."""
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class _Call:
 
 @frozen
 class _Waiting:
-    """An upload in the queue."""
+    """An upload in the queue. ``size``: the bytes that it takes in memory."""
 
     upload: Upload
     done: Done[UploadDone]
@@ -181,7 +181,7 @@ class LiveRealm(Generic[Body]):
 
     def upload(self, upload: Upload, done: Done[UploadDone]) -> None:
         """Integrate ``upload`` and make it durable; then answer."""
-        waiting = _Waiting(upload, done, sum(len(entry.changeset) for entry in upload.entries))
+        waiting = _Waiting(upload, done, sum(len(entry.changeset) + ENTRY_COST for entry in upload.entries))
         if upload.entries:
             if self._waiting_size and self._waiting_size + waiting.size > MAX_WAITING_SIZE:
                 done(RealmUnavailable("too much is waiting to be integrated into this Realm"))

@@ -8,6 +8,7 @@ import pytest
 from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, upload
 
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
+from realmserver.realms.fanout import ENTRY_COST
 from realmserver.realms.live import LiveRealm, Subscriber
 from realmserver.realms.realm import Realm
 from realmserver.realms.registry import Registry
@@ -268,6 +269,16 @@ def test_when_too_much_waits_an_upload_is_asked_to_come_again(monkeypatch: pytes
     assert done[1:] == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(2, 0))]
 
 
+def test_empty_changesets_that_wait_take_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", 10 * ENTRY_COST)
+    bench = Bench()
+    first, second = bench.client(), bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(first.ident, *((version, 0, b"") for version in range(2, 12))), done.append)
+    bench.live.upload(upload(second.ident, (2, 0, b"")), done.append)
+    assert [type(answer) for answer in done] == [RealmUnavailable]
+
+
 @pytest.mark.parametrize("used_last", [0, 1])
 def test_the_least_recently_used_idle_store_is_closed_when_there_are_too_many(used_last: int) -> None:
     workers = HeldWorkers()
@@ -459,7 +470,7 @@ def test_after_a_failed_commit_what_waits_of_the_same_client_files_is_not_integr
 
 
 def test_room_is_given_back_for_what_was_refused_unlooked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 1)
+    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 1 + 2 * ENTRY_COST)
     bench = Bench()
     client = bench.client()
     done: list[UploadDone | RealmError] = []

@@ -1,0 +1,27 @@
+"""The entries that are kept at hand for sessions that are caught up."""
+
+from realm_tools import HeldWorkers, open_realm
+
+from realmserver.realms.fanout import ENTRY_COST, TAIL_SIZE, Fanout, Made
+from realmserver.realms.requests import DownloadCursor, RealmError, UploadCursor
+from realmserver.store.interface import Head, LogEntry
+
+AUTHOR, READER = 2, 3
+
+
+def test_entries_without_a_byte_do_not_gather_without_end() -> None:
+    workers = HeldWorkers()
+    fanout: Fanout[int] = Fanout(workers, len, lambda: None)
+    kept = TAIL_SIZE // ENTRY_COST
+    last = 10 * kept
+    fanout.appended(LogEntry(version, 1, AUTHOR, version, 1, b"", 0) for version in range(1, last + 1))
+    head = Head(bytes(16), version=last)
+    found: list[Made[int] | RealmError] = []
+
+    def fetch_from(version: int) -> None:
+        fanout.fetch(open_realm(), head, READER, DownloadCursor(version), UploadCursor(), found.append)
+
+    fetch_from(last - kept)
+    assert (len(found), len(workers.waiting)) == (1, 0), "at hand"
+    fetch_from(last - kept - 1)
+    assert (len(found), len(workers.waiting)) == (1, 1), "to be read from the store"
