@@ -6,9 +6,7 @@ else in the server spells their names.
 
 from typing import Final
 
-OK: Final = 200
 CREATED: Final = 201
-NO_CONTENT: Final = 204
 BAD_REQUEST: Final = 400
 UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
@@ -16,7 +14,6 @@ METHOD_NOT_ALLOWED: Final = 405
 CONFLICT: Final = 409
 CONTENT_TOO_LARGE: Final = 413
 INTERNAL_SERVER_ERROR: Final = 500
-NOT_IMPLEMENTED: Final = 501
 SERVICE_UNAVAILABLE: Final = 503
 
 

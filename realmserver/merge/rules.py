@@ -35,8 +35,6 @@ from realmserver.merge import rules_values as values
 Rule = Callable[[Any, Any, Changeset, Changeset], None]
 """(first operand, second operand, first one's changeset, second one's changeset); may raise TransformError."""
 
-OPCODES: Final = 14
-
 NESTED: Final[dict[int, Rule]] = {
     ERASE_TABLE: schema.erase_table_over,
     ERASE_OBJECT: schema.erase_object_over,

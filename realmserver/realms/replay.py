@@ -132,7 +132,6 @@ class Session:
         self._name: str = line["name"]
         self._events: list[Json] = line["events"]
         self._state: Json = line["state"]
-        self._converged: bool = line.get("converged", True)
         self._uploads, self._downloads, self._states = uploads, downloads, states
         self._store = MemoryStore(random_bytes=bytes)
         self._realm = Realm(self._store.open("/replay", create=True), Fixed())

@@ -48,9 +48,6 @@ class EncodedBody:
         return len(self.data) if self.is_compressed else 0
 
 
-EMPTY_BODY: Final = EncodedBody(False, 0, b"")
-
-
 def encode_download_body(entries: Iterable[DownloadEntry]) -> EncodedBody:
     """The body of a DOWNLOAD. Takes time in proportion to the entries: fit for a worker thread."""
     parts: list[bytes] = []
