@@ -59,11 +59,13 @@ Input = Callable[[ServerConnection], Iterable[Decision]]
 
 @frozen
 class Upgrade:
-    """A WebSocket that has been accepted. ``login`` None: each BIND brings a token of its own."""
+    """A WebSocket that has been accepted. ``login`` None: each BIND brings a token of its own. ``client``: whom it came
+    from, address and port, for the log."""
 
     negotiated: Negotiated
     login: AppUser | None
     connection_id: str
+    client: str
 
 
 class Host(Protocol):
@@ -145,7 +147,7 @@ class SyncConnection(WebSocketServerProtocol):
         log.info(
             "{id}: connected from {peer}, protocol {version}",
             id=self._upgrade.connection_id,
-            peer=self.peer,
+            peer=self._upgrade.client,
             version=self._upgrade.negotiated.name,
         )
         self._host.opened(self)
@@ -267,7 +269,7 @@ class SyncConnection(WebSocketServerProtocol):
             "{id}: {message} (peer {peer}, user {user})",
             id=self._upgrade.connection_id,
             message=text,
-            peer=self.peer,
+            peer=self._upgrade.client,
             user=user,
         )
 

@@ -104,7 +104,7 @@ class UpgradeResource(Resource):
 
     def _accept(self, request: Request, negotiated: Negotiated, user: AppUser | None) -> None:
         """Hand the request over to autobahn, reduced to what it needs."""
-        upgrade = Upgrade(negotiated, user, self._service.next_connection_id())
+        upgrade = Upgrade(negotiated, user, self._service.next_connection_id(), _peer(request))
         headers = request.requestHeaders
         headers.setRawHeaders("Sec-WebSocket-Protocol", [negotiated.name])
         for name in ("Sec-WebSocket-Extensions", "Authorization", "Origin", "Cookie"):
