@@ -42,7 +42,8 @@ class ServerProcess:
     """A server with its data below ``directory``. Its ports stay the same for every start.
 
     ``url`` is the base URL for SDKs; ``root`` the data directory; ``output`` the file with all that it printed, log
-    included, over all starts. ``settings`` are further lines of its configuration file.
+    included, over all starts. ``settings`` are further lines of its configuration file, ``environment`` variables
+    that it gets besides the test's own, ``twistd_options`` what stands before the word realm-object-server.
     """
 
     def __init__(self, directory: Path, settings: str = "") -> None:
@@ -52,6 +53,8 @@ class ServerProcess:
         self.port, self.sync_port, self.http_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = settings
+        self.environment: dict[str, str] = {}
+        self.twistd_options: tuple[str, ...] = ()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -115,10 +118,11 @@ class ServerProcess:
             f"network: {{sync: {{listen_port: {self.sync_port}}}, http: {{listen_port: {self.http_port}}}}}\n"
             f"{self.settings}"
         )
-        command = [str(TWISTD), "--nodaemon", "--pidfile=", "realm-object-server"]
+        command = [str(TWISTD), "--nodaemon", "--pidfile=", *self.twistd_options, "realm-object-server", "--allow-root"]
         process = subprocess.Popen(
             [*command, "--default-root", self.root, "--configuration", self.configuration, *options],
             cwd=self._directory,
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

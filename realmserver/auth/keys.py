@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -88,14 +89,24 @@ def make_keys(public_path: Path, private_path: Path) -> Keys:
 
 
 def make_admin_token(keys: Keys, path: Path) -> str:
-    """Write the administrator's token to ``path`` (one line without a newline, mode 0600) and return it.
+    """Write the administrator's token to ``path``, see :func:`write_token`, and return it. ``spec/http-api.md`` 1.2."""
+    token = signed_token(keys, ADMIN_TOKEN_PAYLOAD)
+    write_token(token, path)
+    return token
+
+
+def write_token(token: str, path: Path) -> None:
+    """Write ``token`` to the new file ``path``: one line without a newline, mode 0600.
 
     Clients pass the file's text on unchanged, hence no newline. Raises :class:`KeyFileError` if the file exists or
-    cannot be written. ``spec/http-api.md`` 1.2.
+    cannot be written.
     """
-    token = signed_wire_form(keys, json.dumps(ADMIN_TOKEN_PAYLOAD, separators=(",", ":")).encode())
     _write_new(path, token.encode(), 0o600)
-    return token
+
+
+def signed_token(keys: Keys, fields: Mapping[str, object]) -> str:
+    """The token of 1.x that says ``fields`` (``spec/http-api.md`` 1.2)."""
+    return signed_wire_form(keys, json.dumps(fields, separators=(",", ":")).encode())
 
 
 def signed_wire_form(keys: Keys, payload: bytes) -> str:

@@ -7,12 +7,13 @@ A port that cannot be opened is told in one line that names the configuration's 
 import errno
 import os
 import socket
-from typing import Final
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.protocol import Factory
 from twisted.web.server import Site
 
 ALL_IPV6: Final = "::"
@@ -29,15 +30,23 @@ class CannotListen(Exception):
     """A port could not be opened; the text is one line that names the key and says what to do."""
 
 
+class _Later(Factory):
+    def __init__(self, site: Site | None) -> None:
+        self.site = site
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self.site.buildProtocol(addr)
+
+
 class Listener(Service):
     """One listening port. ``section`` is the configuration's (``proxy.http``), ``address`` an IP address."""
 
-    def __init__(self, reactor: IReactorTCP, section: str, address: str, port: int, site: Site) -> None:
+    def __init__(self, reactor: IReactorTCP, section: str, address: str, port: int, site: Site | None = None) -> None:
         self.section: str = section
         self.address: str = address
         self.port: int = port
         self._reactor = reactor
-        self._site = site
+        self._site = _Later(site)
         self._listening: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -57,6 +66,10 @@ class Listener(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         listening, self._listening = self._listening, None
         return listening.stopListening() if listening is not None else None
+
+    def serve(self, site: Site) -> None:
+        self._site.site = site
+        site.doStart()
 
     def url(self, host: str) -> str:
         """The HTTP address under which this port is reached at ``host``."""

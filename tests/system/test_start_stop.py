@@ -157,7 +157,7 @@ def test_a_configuration_can_be_checked_without_a_start(server_process: ServerPr
 def test_it_also_runs_as_a_daemon(server_process: ServerProcess, tmp_path: Path) -> None:
     server_process.start()  # writes the configuration
     server_process.stop()
-    command = [str(TWISTD), "--pidfile=server.pid", "realm-object-server"]
+    command = [str(TWISTD), "--pidfile=server.pid", "realm-object-server", "--allow-root"]
     started = subprocess.run(
         [*command, "--configuration", "configuration.yml", "--root", "data"],
         cwd=tmp_path,
@@ -178,7 +178,7 @@ def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
         (tmp_path / name).write_text("rubbish")
     options = ["--root=data", "--public-key=rubbish.pub", "--private-key=rubbish.key"]
     ended = subprocess.run(
-        [str(TWISTD), "--pidfile=server.pid", "--logfile=d.log", "realm-object-server", *options],
+        [str(TWISTD), "--pidfile=server.pid", "--logfile=d.log", "realm-object-server", "--allow-root", *options],
         cwd=tmp_path,
         timeout=PATIENCE,
         capture_output=True,
@@ -209,7 +209,7 @@ def test_the_start_script_serves_from_any_directory(server_process: ServerProces
     server_process.start()  # writes the configuration with the free ports, and the keys
     assert server_process.stop() == 0
     process = subprocess.Popen(
-        [REPOSITORY / "start-object-server", "--configuration", "configuration.yml", "--root", "data"],
+        [REPOSITORY / "start-object-server", "--allow-root", "--configuration", "configuration.yml", "--root", "data"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -26,7 +26,9 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "log", "realms", "store", "sync"),
-    "tap": ("_version", "auth", "config", "http", "log", "net", "realms", "store", "sync"),
+    "process": ("_version", "log", "net.listeners"),
+    "tap": ("_version", "auth", "config", "http", "log", "net", "process", "realms", "store", "sync"),
+    "cli": ("_version", "auth", "config", "realms.paths", "tap"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
 

@@ -4,16 +4,12 @@ from pathlib import Path
 
 import pytest
 from twisted.application.service import IServiceMaker
-from twisted.internet.testing import MemoryReactor
 from twisted.plugin import getPlugins
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from realmserver import tap
 from realmserver._version import __version__
 from realmserver.config.load import Options as ConfigurationOptions
 from realmserver.config.load import load
-from realmserver.net.listeners import Listener
 
 
 def test_twistd_finds_the_server_once() -> None:
@@ -67,7 +63,7 @@ def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
     file.write_text(f"logging: {{path: {tmp_path}/server.log}}\nstorage: {{root_path: 7}}\n")
     for option, logged in (("--check-configuration", False), ("--configuration", True)):
         options = tap.Options()  # type: ignore[no-untyped-call]
-        options.parseOptions([option, str(file)])  # type: ignore[no-untyped-call]
+        options.parseOptions([option, str(file), "--allow-root"])  # type: ignore[no-untyped-call]
         with pytest.raises(SystemExit) as caught:
             tap.makeService(options)
         assert caught.value.code == 1
@@ -75,35 +71,6 @@ def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
         assert problem.startswith(f"{file}:2: storage.root_path: must be a path")
         assert (tmp_path / "server.log").exists() == logged
     assert (tmp_path / "server.log").read_text().endswith(f"Z - fatal: server: {problem}\n")
-
-
-def screen(root: Path, address: str, log_path: Path | None = None, section: str = "proxy.http") -> list[str]:
-    configuration = load(None, ConfigurationOptions(root=str(root)))
-    site = Site(Resource())  # type: ignore[no-untyped-call]
-    public = Listener(MemoryReactor(), section, address, 9081, site)  # type: ignore[no-untyped-call]
-    return tap.announcement(configuration, log_path, [public]).splitlines()
-
-
-def test_the_screen_says_how_to_connect(tmp_path: Path) -> None:
-    lines = screen(tmp_path, "::")
-    assert "  Listens on   [::]:9081          apps: sync and HTTP (proxy.http)" in lines
-    assert "  http://localhost:9081" in lines
-    assert f"  Admin token  {tmp_path}/admin_token.base64 (keep it secret)" in lines
-    assert "  Log          this screen" in lines
-    assert lines[-1] == "Ctrl-C stops the server."
-    assert f"WARNING: {tap.OPEN_TO_ALL}" in lines
-
-
-def test_the_screen_names_the_one_address_that_is_configured(tmp_path: Path) -> None:
-    lines = screen(tmp_path, "192.0.2.7", Path("/var/log/server.log"))
-    assert [line for line in lines if "http://" in line] == ["  http://192.0.2.7:9081"]
-    assert "  Log          /var/log/server.log" in lines
-
-
-def test_no_address_is_given_to_apps_where_none_takes_them(tmp_path: Path) -> None:
-    lines = screen(tmp_path, "127.0.0.1", section="network.http")
-    assert not [line for line in lines if "http://" in line]
-    assert "Apps cannot connect here: proxy.http is off, and no other listener takes both sync and HTTP." in lines
 
 
 def test_a_first_start_makes_what_is_missing_and_the_next_keeps_it(tmp_path: Path) -> None:

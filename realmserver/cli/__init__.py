@@ -1,0 +1,1 @@
+"""The commands: thin shells around the rooms, made with click."""

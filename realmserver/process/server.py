@@ -1,0 +1,197 @@
+"""The server's life as one service: ports first, then the user it runs as, then the data; and the way back.
+
+What this module keeps true: a start succeeds as a whole or ends with one line that says why; nothing is accepted before
+everything is wired, and nothing is opened that a fork or a change of user (twistd does both) would break; a stop closes
+the ports first and then gives clients and commits their time. It knows no rooms: :class:`Parts` is how ``tap`` hands
+them over. Follows ``spec/http-api.md`` 6.1.
+"""
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any, Final, NoReturn, Protocol
+
+from attrs import frozen
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
+from twisted.web.server import Site
+
+from realmserver import log
+from realmserver.net.listeners import CannotListen, Listener
+from realmserver.process.screen import announcement, complain, say
+from realmserver.process.supervisor import Supervisor
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+logger = log.get_logger("server")
+
+
+class CannotStart(Exception):
+    """The server cannot start as it is configured; the text is one line that names the file and the cure."""
+
+
+class Reloadable(Protocol):
+    """Something read from files that can be read anew while the server runs."""
+
+    def reload(self) -> None:
+        """Read it anew. Raises :class:`CannotReload`; what was there before then stays."""
+
+
+class CannotReload(Exception):
+    """The text names the file and what is wrong with it."""
+
+
+@frozen
+class Parts:
+    """The rooms, wired. ``services`` are started in their order; ``sites`` has one site for each listener's section;
+    ``files`` and ``warnings`` are for the screen, ``notices`` for the log; ``running`` is told True once everything
+    runs, and False when the stop begins; ``close`` is called when all services have stopped."""
+
+    services: Sequence[IService]
+    sites: Mapping[str, Site]
+    files: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    notices: Sequence[str]
+    running: Callable[[bool], None]
+    close: Callable[[], None]
+
+
+class StartFailed(SystemExit, Exception):
+    """The server cannot start, which has been said. To twistd it is an Exception: it tells the waiting parent of a
+    daemon and removes its PID file. To Python it is an exit with code 1 and no traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(1)
+        self.text: str = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Server(MultiService):
+    """The whole server.
+
+    ``listeners`` are opened as the user that started the process; ``wire`` is called after that, as the user that the
+    server runs as, and may raise :class:`CannotStart` or OSError; ``reloadables`` are read anew on SIGHUP.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        wire: Callable[[], Parts],
+        reloadables: Sequence[Reloadable],
+        observer: log.LineObserver,
+        supervisor: Supervisor,
+        reactor: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._listeners = listeners
+        self._wire = wire
+        self._reloadables = reloadables
+        self._observer = observer
+        self._supervisor = supervisor
+        self._reactor = reactor
+        self._parts: Parts | None = None
+        self._stopping = False
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd puts the server into its application here: the moment to say where the log goes."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """Open all ports; twistd changes the user after this. Raises :class:`StartFailed`."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            for each in self._listeners:
+                each.privilegedStartService()
+        except CannotListen as error:
+            self._fail(str(error))
+
+    def startService(self) -> None:
+        """Wire the rooms and let the ports serve. Raises :class:`StartFailed`."""
+        try:
+            parts = self._parts = self._wire()
+        except CannotStart as error:
+            self._fail(str(error))
+        except OSError as error:
+            self._fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        watchdog = self._supervisor.watchdog(self._reactor)
+        for service in (*parts.services, *((watchdog,) if watchdog is not None else ())):
+            self.addService(service)  # type: ignore[no-untyped-call]
+        super().startService()  # type: ignore[no-untyped-call]
+        for each in self._listeners:
+            each.serve(parts.sites[each.section])
+        self._reactor.callWhenRunning(self._running, parts)
+
+    def stopService(self) -> Deferred[None]:
+        """Close the ports, then stop everything that was started, and say so."""
+        if self._parts is not None:
+            self._parts.running(False)
+        self._supervisor.stopping()
+        return Deferred.fromCoroutine(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        for listener in self._listeners:
+            await maybeDeferred(listener.stopService)
+        await maybeDeferred(super().stopService)
+        if self._parts is not None:
+            self._parts.close()
+        logger.info("stopped")
+        say("Stopped.")
+
+    def _running(self, parts: Parts) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop_on_signal)
+        signal.signal(signal.SIGHUP, self._reload_on_signal)
+        say(announcement(self._listeners, parts.files, self._observer.path, parts.warnings))
+        for notice in parts.notices:
+            logger.info(notice)
+        if self._observer.path is not None:  # else the announcement, which says it, stands right there
+            for warning in parts.warnings:
+                logger.warn(warning)
+        parts.running(True)
+        self._supervisor.ready(self._status())
+        logger.info("ready")
+
+    def _status(self) -> str:
+        return "Listening on " + ", ".join(str(each.port) for each in self._listeners)
+
+    def _stop_on_signal(self, number: int, _: FrameType | None) -> None:
+        """Stop in order, with exit code 0; twistd's own handler would have the process die of the signal. The same
+        signal once more ends it at once."""
+        signal.signal(number, signal.SIG_DFL)
+        self._reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def _stop(self, cause: str) -> None:
+        if not self._stopping:
+            self._stopping = True
+            logger.info("stopping on {cause}", cause=cause)
+            self._reactor.stop()
+
+    def _reload_on_signal(self, _: int, __: FrameType | None) -> None:
+        self._reactor.callFromThread(self._reload)
+
+    def _reload(self) -> None:
+        """Begin a new log file, read certificates anew. What fails stays as it was; the log says so."""
+        self._supervisor.reloading()
+        try:
+            self._observer.reopen()
+        except OSError as error:
+            logger.error("the log file cannot be opened anew: {cause}", cause=error.strerror)
+        for each in self._reloadables:
+            try:
+                each.reload()
+            except CannotReload as error:
+                logger.error("not reloaded, the old one stays in use: {cause}", cause=str(error))
+        logger.info("reloaded on SIGHUP")
+        self._supervisor.ready(self._status())
+
+    def _fail(self, text: str) -> NoReturn:
+        if self._observer.path is not None:
+            logger.fatal(text)
+        complain(text)
+        raise StartFailed(text)
