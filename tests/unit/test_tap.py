@@ -6,8 +6,6 @@ import pytest
 from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactor
 from twisted.plugin import getPlugins
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from realmserver import tap
 from realmserver._version import __version__
@@ -79,8 +77,7 @@ def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
 
 def screen(root: Path, address: str, log_path: Path | None = None, section: str = "proxy.http") -> list[str]:
     configuration = load(None, ConfigurationOptions(root=str(root)))
-    site = Site(Resource())  # type: ignore[no-untyped-call]
-    public = Listener(MemoryReactor(), section, address, 9081, site)  # type: ignore[no-untyped-call]
+    public = Listener(MemoryReactor(), section, address, 9081)  # type: ignore[no-untyped-call]
     return tap.announcement(configuration, log_path, [public]).splitlines()
 
 
