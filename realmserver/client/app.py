@@ -13,13 +13,14 @@ from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
 from realmserver.client.access import AccessEnded, Unreachable, websocket_url
+from realmserver.client.trust import SYSTEM, Trust
 from realmserver.realms.reading import ObjectId
 
 PREFIX: Final = "/api/client/v2.0"
@@ -47,15 +48,24 @@ class AppError(Exception):
 class App:
     """An app of a server.
 
-    ``base_url`` as an SDK takes it, such as ``http://localhost:9080``; ``agent`` makes the HTTP requests.
+    ``base_url`` as an SDK takes it, such as ``http://localhost:9080``; ``trust``: whose certificates are accepted, by
+    default those of the system's authorities (see ``client.trust``); ``agent`` makes the HTTP requests instead.
     """
 
-    def __init__(self, reactor: Any, base_url: str, app_id: str, agent: IAgent | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        base_url: str,
+        app_id: str,
+        agent: IAgent | None = None,
+        *,
+        trust: Trust = SYSTEM,
+    ) -> None:
         self.app_id = app_id
         self._reactor = reactor
         self._base = base_url.rstrip("/")
         self._route = f"{PREFIX}/app/{quote(app_id, safe='')}"
-        self._agent = agent if agent is not None else Agent(reactor)  # type: ignore[no-untyped-call]
+        self._agent = agent if agent is not None else _agent(reactor, trust)
 
     async def register(self, email: str, password: str) -> None:
         """Make a user with a password. Raises :class:`AppError`, such as AccountNameInUse."""
@@ -150,6 +160,12 @@ class User:
             if error.status in _MEANS_LOGGED_OUT:
                 raise AccessEnded(str(error)) from error
             raise Unreachable(str(error)) from error
+
+
+def _agent(reactor: Any, trust: Trust) -> IAgent:
+    policy = BrowserLikePolicyForHTTPS(trustRoot=trust.root)  # type: ignore[no-untyped-call]
+    agent: IAgent = Agent(reactor, policy)  # type: ignore[no-untyped-call]
+    return agent
 
 
 def partition(value: str | int | ObjectId | uuid.UUID | None) -> str:

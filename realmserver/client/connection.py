@@ -20,6 +20,7 @@ from realmserver.client.access import Access, AccessEnded, SignedToken, Unreacha
 from realmserver.client.errors import Closed, ConnectionRefused
 from realmserver.client.local import LocalRealm
 from realmserver.client.synced import SyncedRealm, failure_of
+from realmserver.client.trust import SYSTEM, Trust
 from realmserver.client.websocket import Dial, Dialer, Ended, Socket
 from realmserver.log import get_logger
 from realmserver.sync.client import (
@@ -71,15 +72,23 @@ def growing_delay(failures: int) -> float:
     return delay * (1 - DELAY_JITTER * random.random())  # noqa: S311 (to spread load, not to keep a secret)
 
 
-def connect(reactor: Any, base_url: str, *, token: str, on_error: OnError | None = None) -> "Client":
+def connect(
+    reactor: Any,
+    base_url: str,
+    *,
+    token: str,
+    on_error: OnError | None = None,
+    trust: Trust = SYSTEM,
+) -> "Client":
     """A client without an app: ``token`` is a signed token, which goes into BIND (``spec/protocol.md`` 6.2)."""
-    return Client(reactor, SignedToken(base_url, token), on_error=on_error)
+    return Client(reactor, SignedToken(base_url, token), on_error=on_error, trust=trust)
 
 
 class Client:
     """One user's connection to one server.
 
-    ``access`` says where to and as whom. ``on_error``: without it errors are logged. ``delays``, ``clock`` (Unix
+    ``access`` says where to and as whom. ``on_error``: without it errors are logged. ``trust``: whose certificates are
+    accepted, by default those of the system's authorities (see ``client.trust``). ``delays``, ``clock`` (Unix
     seconds) and ``dial`` are there for tests.
     """
 
@@ -89,6 +98,7 @@ class Client:
         access: Access,
         *,
         on_error: OnError | None = None,
+        trust: Trust = SYSTEM,
         delays: Delays = growing_delay,
         clock: Callable[[], float] = time.time,
         dial: Dial | None = None,
@@ -99,7 +109,7 @@ class Client:
         self.failure: Exception | None = None
         self._access = access
         self._on_error = on_error
-        self._dial = dial if dial is not None else Dialer(reactor)
+        self._dial = dial if dial is not None else Dialer(reactor, trust)
         self._realms: list[SyncedRealm] = []
         self._sessions: dict[ClientSession, SyncedRealm] = {}
         self._machine: ClientConnection | None = None

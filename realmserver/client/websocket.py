@@ -14,6 +14,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from txaio import tx
 
+from realmserver.client.trust import SYSTEM, Trust
 from realmserver.sync.syntax import CLIENT_LIMITS
 from realmserver.sync.versions import offer
 
@@ -74,10 +75,12 @@ class Dial(Protocol):
 
 
 class Dialer:
-    """Opens real WebSockets over TCP or TLS; certificates are checked against the system's."""
+    """Opens real WebSockets over TCP or TLS. ``trust``: whose certificates are accepted, by default those of the
+    system's authorities (see ``client.trust``)."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, trust: Trust = SYSTEM) -> None:
         self._reactor = reactor
+        self._trust = trust
 
     def __call__(self, url: str, owner: Owner) -> None:
         parts = urlsplit(url)
@@ -85,7 +88,7 @@ class Dialer:
         host, port = parts.hostname or "", parts.port or (443 if is_secure else 80)
         endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT)
         if is_secure:
-            endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)
+            endpoint = wrapClientTLS(optionsForClientTLS(host, self._trust.root), endpoint)
 
         def failed(failure: Failure) -> None:
             owner.closed(Ended(f"cannot connect to {host}:{port}: {failure.getErrorMessage()}"))

@@ -5,22 +5,16 @@ The rules are those of ``spec/http-api.md`` 4.1: clients look into a body only i
 """
 
 import json
-import re
 from typing import Final
 
 from twisted.internet.interfaces import IAddress
 
 from realmserver.http.problems import ApiError
+from realmserver.http.proxies import endpoint_address, is_legal_host
 from realmserver.http.request import Request
 
 REQUEST_ID_HEADER: Final = "X-Appservices-Request-Id"
 """SDKs show it in their logs (``spec/protocol.md`` 1.3)."""
-
-MAX_HOST: Final = 261
-"""Characters in a Host header: 255 for a name, a colon and a port."""
-
-_LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
-_HOST: Final = re.compile(rf"(\[[0-9A-Fa-f:.]+\]|{_LABEL}(\.{_LABEL})*\.?)(:[0-9]{{1,5}})?", re.ASCII)
 
 _CORS: Final = {
     # Credentials are tokens in a header, never cookies, so a page from anywhere may ask: it has to hold a token.
@@ -80,8 +74,8 @@ def page_answer(request: Request, text: str, content_type: str, status: int = 20
 def base_url(request: Request, scheme: str = "http") -> str:
     """This server's address as the client has it, without a trailing slash; ``scheme`` is ``http`` or ``ws``.
 
-    The host is that of the request's Host header, the one name known to work for this client. Headers of proxies
-    (``X-Forwarded-*``) are not believed: anybody can send them.
+    The host is that of the request's Host header, the one name known to work for this client. Where a proxy that is
+    trusted stands in front, the site has made the header, and whether the request is secure, what the client sees.
     """
     host = header(request, "Host") if has_legal_host(request) else _own_host(request.getHost())
     return f"{scheme}{'s' if request.isSecure() else ''}://{host}"
@@ -89,8 +83,7 @@ def base_url(request: Request, scheme: str = "http") -> str:
 
 def has_legal_host(request: Request) -> bool:
     """Whether the Host header is there and is a name or an IP address, perhaps with a port."""
-    host = header(request, "Host") or ""
-    return len(host) <= MAX_HOST and _HOST.fullmatch(host) is not None
+    return is_legal_host(header(request, "Host") or "")
 
 
 def header(request: Request, name: str) -> str | None:
@@ -106,6 +99,7 @@ def peer_of(request: Request) -> str:
 
 def _own_host(address: IAddress) -> str:
     """The address a request came in on, for clients that do not say how they call the server."""
+    address = endpoint_address(address)
     host, port = getattr(address, "host", "localhost"), getattr(address, "port", None)
     host = f"[{host}]" if ":" in host else host
     return host if port is None else f"{host}:{port}"

@@ -1,6 +1,6 @@
 """The part of Twisted's ``IRequest`` that this room uses, with types, which the interface itself does not have."""
 
-from typing import IO, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IAddress
 
@@ -21,8 +21,8 @@ class Request(Protocol):
         """The query's arguments, decoded."""
 
     @property
-    def content(self) -> IO[bytes]:
-        """The body."""
+    def content(self) -> Any:
+        """The body: a binary file."""
 
     def getHeader(self, key: bytes, /) -> bytes | None:
         """The last header of this name, as it was sent: asked for text, Twisted fails where it is not UTF-8."""

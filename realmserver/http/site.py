@@ -1,17 +1,32 @@
-"""The site that listeners serve HTTP from: Twisted's, with a limit on bodies and a log without secrets.
+"""The site that listeners serve HTTP from: Twisted's, with a limit on bodies, a log without secrets, and clients behind
+proxies told by their own address.
 
 Twisted keeps a request's whole body before any resource sees it, in memory or on disk, and logs every URL with its
-query, in which clients send access tokens. Both are put right here; resources need not know.
+query, in which clients send access tokens. Both are put right here; resources need not know. Nor need they know of
+proxies: what a trusted one says is what the request's ``getClientAddress``, ``isSecure`` and ``Host`` say afterwards,
+and what nobody believes is gone. Whom to trust comes from ``network.trusted_proxies`` (``http.proxies``).
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from realmserver.http.extended_json import MAX_BODY
+from realmserver.http.proxies import (
+    LOCAL_PROXIES,
+    MARKS,
+    Network,
+    Origin,
+    address_of,
+    came_straight,
+    endpoint_address,
+    origin,
+)
 from realmserver.log import get_logger
 
 IDLE_TIMEOUT: Final = 60
@@ -24,10 +39,15 @@ _log = get_logger("http")
 
 
 class LimitedRequest(Request):
-    """A request whose body may have ``MAX_BODY`` bytes; a longer one is answered with 413 and cut off."""
+    """A request whose body may have ``MAX_BODY`` bytes; a longer one is answered with 413 and cut off.
 
+    ``came_directly``: it was made on this machine, and no proxy has had it in hand.
+    """
+
+    came_directly = False
     _received = 0
     _refused = False
+    _origin = Origin()
 
     def gotLength(self, length: int | None) -> None:
         """Twisted calls this when the headers are there; ``length`` None means that the body comes in chunks."""
@@ -46,7 +66,30 @@ class LimitedRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Twisted calls this when the whole body is there."""
         if not self._refused:
+            self._hear_proxies()
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
+
+    def getClientAddress(self) -> IAddress:
+        """The client's address, with port 0 where a proxy names it."""
+        client = self._origin.client
+        if client is not None:
+            return (IPv4Address if client.version == 4 else IPv6Address)("TCP", str(client), 0)
+        return endpoint_address(super().getClientAddress())  # type: ignore[no-untyped-call]
+
+    def isSecure(self) -> bool:
+        """Whether the client speaks TLS, to us or to a proxy in front."""
+        told = self._origin.is_secure
+        return bool(super().isSecure()) if told is None else told  # type: ignore[no-untyped-call]
+
+    def _hear_proxies(self) -> None:
+        channel: Any = self.channel
+        headers, peer = self.requestHeaders, address_of(channel.getPeer())
+        self.came_directly = came_straight(peer, headers)
+        self._origin = origin(peer, headers, channel.site.trusted_proxies)
+        for name in MARKS:  # what is believed has been taken down, and nobody is to believe the rest
+            headers.removeHeader(name)
+        if self._origin.host is not None:
+            headers.setRawHeaders(b"Host", [self._origin.host.encode("ascii")])
 
     def _refuse(self) -> None:
         if not self._refused:
@@ -57,12 +100,16 @@ class LimitedRequest(Request):
 
 
 class QuietSite(Site):
-    """A site without tracebacks in its pages, and without queries in its log."""
+    """A site without tracebacks in its pages, and without queries in its log. ``trusted_proxies``: the networks whose
+    ``X-Forwarded-*`` headers are believed."""
 
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: IResource, reactor: IReactorTime, trusted_proxies: Sequence[Network] = LOCAL_PROXIES
+    ) -> None:
+        self.trusted_proxies = tuple(trusted_proxies)
         super().__init__(  # type: ignore[no-untyped-call]
             resource, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
@@ -77,3 +124,8 @@ class QuietSite(Site):
             status=request.code,
             size=request.sentLength,
         )
+
+
+def came_directly(request: object) -> bool:
+    """Whether ``request`` was made on this machine, and not through a proxy: by the operator, or by what watches."""
+    return bool(getattr(request, "came_directly", False))

@@ -1,7 +1,8 @@
 """Ports: opened before the server says that it is ready, closed first when it stops.
 
-A port that cannot be opened is told in one line that names the configuration's key. Which address means what is
-``spec/http-api.md`` 6.2.
+Opening and serving are two steps: ports below 1024 are opened while the process may still do so, and what is served
+there may be made later; clients that come in between wait. A port that cannot be opened is told in one line that names
+the configuration's key. Which address means what is ``spec/http-api.md`` 6.2.
 """
 
 import errno
@@ -11,10 +12,10 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IListeningPort
 from twisted.web.server import Site
+
+from realmserver.net.tls import ServerTls, over_tls
 
 ALL_IPV6: Final = "::"
 ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 (what an operator asked for by "::" where there is no IPv6)
@@ -30,58 +31,53 @@ class CannotListen(Exception):
     """A port could not be opened; the text is one line that names the key and says what to do."""
 
 
-class _Later(Factory):
-    def __init__(self, site: Site | None) -> None:
-        self.site = site
-
-    def buildProtocol(self, addr: Any) -> Any:
-        return self.site.buildProtocol(addr)
-
-
 class Listener(Service):
-    """One listening port. ``section`` is the configuration's (``proxy.http``), ``address`` an IP address."""
+    """One listening port. ``section`` is the configuration's (``proxy.http``), ``address`` an IP address; with ``tls``
+    clients have to speak TLS. ``port`` 0 takes any free one, and is that one then."""
 
-    def __init__(self, reactor: IReactorTCP, section: str, address: str, port: int, site: Site | None = None) -> None:
+    def __init__(self, reactor: Any, section: str, address: str, port: int, tls: ServerTls | None = None) -> None:
         self.section: str = section
         self.address: str = address
         self.port: int = port
         self._reactor = reactor
-        self._site = _Later(site)
+        self._tls = tls
+        self._socket: socket.socket | None = None
         self._listening: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
-        """Open the port; raises :class:`CannotListen`. Nothing is accepted before the reactor runs."""
+        """Open the port; raises :class:`CannotListen`. Clients may connect from now on, and wait for :meth:`serve`."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
-            self._listen()
-        except CannotListenError as error:
-            number = getattr(error.socketError, "errno", None)
-            if self.address != ALL_IPV6 or number not in NO_IPV6:
-                raise CannotListen(self._explain(number, str(error.socketError))) from error
+            self._socket = open_socket(self.address, self.port)
+        except OSError as error:
+            if self.address != ALL_IPV6 or error.errno not in NO_IPV6:
+                raise CannotListen(self._explain(error.errno, str(error))) from error
             self.address = ALL_IPV4
             self.privilegedStartService()
+        else:
+            self.port = self._socket.getsockname()[1]
+
+    def serve(self, site: Site) -> None:
+        """Let clients in, to ``site``. The port must be open."""
+        opened, self._socket = self._socket, None
+        assert opened is not None, f"{self.section}: the port is not open"
+        factory = site if self._tls is None else over_tls(self._tls, site, self._reactor)
+        with opened:  # the reactor has a duplicate of its own
+            self._listening = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
 
     def stopService(self) -> Deferred[None] | None:
         """Close the port; connections that are open stay with their own services."""
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         listening, self._listening = self._listening, None
         return listening.stopListening() if listening is not None else None
 
-    def serve(self, site: Site) -> None:
-        self._site.site = site
-        site.doStart()
-
     def url(self, host: str) -> str:
         """The HTTP address under which this port is reached at ``host``."""
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-    def _listen(self) -> None:
-        self._listening = self._reactor.listenTCP(
-            self.port,
-            self._site,  # type: ignore[arg-type]
-            backlog=BACKLOG,
-            interface=self.address,
-        )
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def _explain(self, number: int | None, text: str) -> str:
         where = f"{self.address} port {self.port}"
@@ -102,6 +98,22 @@ class Listener(Service):
             )
         cause = os.strerror(number) if number is not None else text
         return f"{self.section}.listen_address: cannot listen on {where}: {cause}"
+
+
+def open_socket(address: str, port: int) -> socket.socket:
+    """A socket that listens there; ``::`` takes IPv4 as well, whatever the system's default. Raises OSError."""
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address == ALL_IPV6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind((address, port))
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 def own_address() -> str | None:

@@ -1,8 +1,11 @@
-"""The site: a body that is too long never arrives, and no query reaches the log."""
+"""The site: a body that is too long never arrives, no query reaches the log, and clients are known behind proxies."""
 
+import json
 from typing import Any, cast
 
 import pytest
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
@@ -10,8 +13,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from realmserver import log
+from realmserver.http.answers import base_url
 from realmserver.http.extended_json import MAX_BODY
-from realmserver.http.site import QuietSite
+from realmserver.http.site import QuietSite, came_directly
 
 
 class Echo(Resource):
@@ -24,12 +28,25 @@ class Echo(Resource):
         return str(len(request.content.read())).encode()
 
 
+class Mirror(Resource):
+    """Answers with how the request looks."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        client: Any = request.getClientAddress()  # type: ignore[no-untyped-call]
+        names = sorted(name.decode() for name, _ in request.requestHeaders.getAllRawHeaders())
+        seen = [client.host, base_url(request), base_url(request, "ws"), came_directly(request), names]
+        return json.dumps(seen).encode()
+
+
 class Connection:
     """A connection to the site, from the client's end."""
 
-    def __init__(self) -> None:
-        self._transport: Any = StringTransport()  # type: ignore[no-untyped-call]
-        self._protocol: Any = QuietSite(Echo(), Clock()).buildProtocol(None)  # type: ignore[no-untyped-call]
+    def __init__(self, resource: Resource | None = None, peer: IAddress | None = None) -> None:
+        site = QuietSite(Echo() if resource is None else resource, Clock())  # type: ignore[no-untyped-call]
+        self._transport: Any = StringTransport(peerAddress=peer)  # type: ignore[no-untyped-call]
+        self._protocol: Any = site.buildProtocol(None)  # type: ignore[no-untyped-call]
         self._protocol.makeConnection(self._transport)
 
     def send(self, *pieces: bytes) -> bytes:
@@ -85,3 +102,33 @@ def test_what_was_asked_is_logged_without_its_query(connection: Connection) -> N
     lines = [formatEvent(event) for event in events]
     assert any("GET /x 200, 1 bytes" in line for line in lines)
     assert not any("5ecret" in line for line in lines)
+
+
+FORWARDED = b"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: sync.example.com\r\n"
+LOCAL = IPv4Address("TCP", "127.0.0.1", 4711)
+STRANGER = IPv4Address("TCP", "198.51.100.9", 4711)
+
+
+def seen(peer: IAddress, headers: bytes = b"") -> list[Any]:
+    """How a request of ``peer`` looks to a resource."""
+    connection = Connection(Mirror(), peer)  # type: ignore[no-untyped-call]
+    answer = connection.send(b"GET / HTTP/1.1\r\nHost: inner:9080\r\n" + headers + b"\r\n")
+    found: list[Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+def test_behind_a_trusted_proxy_a_request_is_its_clients() -> None:
+    expected = ["203.0.113.7", "https://sync.example.com", "wss://sync.example.com", False, ["Host"]]
+    assert seen(LOCAL, FORWARDED) == expected
+
+
+def test_an_untrusted_peer_says_nothing_about_others() -> None:
+    expected = ["198.51.100.9", "http://inner:9080", "ws://inner:9080", False, ["Host"]]
+    assert seen(STRANGER, FORWARDED) == expected
+    assert seen(STRANGER) == expected
+
+
+def test_a_request_of_this_machine_comes_directly() -> None:
+    assert seen(LOCAL) == ["127.0.0.1", "http://inner:9080", "ws://inner:9080", True, ["Host"]]
+    assert seen(IPv6Address("TCP", "::ffff:127.0.0.1", 1)) == seen(LOCAL)
+    assert seen(LOCAL, b"Via: 1.1 somewhere\r\n")[3] is False
