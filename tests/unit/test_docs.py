@@ -4,6 +4,7 @@ builds it in ``run-tests``; the README, which Sphinx does not see, is checked he
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from realmserver.config.model import all_keys
+from realmserver.log import LEVELS
 from realmserver.sync import bodies, errors, server, syntax
 from realmserver.sync.errors import Code
 from realmserver.tap import Options
@@ -137,12 +139,19 @@ def test_the_page_on_running_names_every_option() -> None:
 
 
 @pytest.mark.skipif(find_spec("realmserver.metrics") is None, reason="the server has no metrics yet")
-def test_the_page_on_monitoring_names_every_metric() -> None:
-    source = (ROOT / "realmserver" / "metrics.py").read_text()
-    metrics = set(re.findall(r'"(ros_[a-z_]+)"', source))
-    table = first_cells(section(page("monitoring"), "## The figures"))
-    assert metrics
-    assert {f"`{name}`" for name in metrics} == {cell.partition("{")[0].rstrip("`") + "`" for cell in table}
+def test_the_page_on_monitoring_has_a_table_of_all_figures() -> None:
+    figures = import_module("realmserver.metrics").Metrics()
+    figures.watch_disk(ROOT)
+    figures.watch_log([0] * len(LEVELS), LEVELS)
+    figures.certificate_expires(0.0)
+    table = "| figure | kind | meaning |\n|---|---|---|\n" + "".join(
+        f"| `{each.name}{'_total' if each.type == 'counter' else ''}` | {each.type} | {each.documentation} |\n"
+        for each in sorted(figures.registry.collect(), key=lambda each: str(each.name))
+        if each.name.startswith("ros_")
+    )
+    found = re.search(r"<!-- metrics: begin.*?-->\n\n(.*?)\n?<!-- metrics: end -->", page("monitoring"), re.DOTALL)
+    assert found is not None
+    assert found[1] == table, f"docs/monitoring.md should have:\n{table}"
 
 
 def files_named() -> Iterator[str]:
