@@ -16,6 +16,7 @@ PACKAGE: Final = Path(__file__).resolve().parents[2] / "realmserver"
 ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "_version": (),
     "log": (),
+    "metrics": ("_version",),
     "changeset": (),
     "merge": ("changeset",),
     "store": (),
@@ -24,9 +25,9 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "config": (),
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
-    "http": ("_version", "auth", "config", "log", "realms.paths", "store"),
-    "net": ("_version", "auth", "config", "log", "realms", "store", "sync"),
-    "tap": ("_version", "auth", "config", "http", "log", "net", "realms", "store", "sync"),
+    "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
+    "net": ("_version", "auth", "config", "log", "metrics", "realms", "store", "sync"),
+    "tap": ("_version", "auth", "config", "http", "log", "metrics", "net", "realms", "store", "sync"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
 
