@@ -47,8 +47,8 @@ ENDINGS: Final = {
     "unauthorized": "the login behind them or a token had ended",
     "server_stopping": "the server stopped",
 }
-"""Why a connection ended. Each connection ends for exactly one of these. The last two are not in part 5; some of its own
-are missing, since Twisted tells a broken pipe and other errors of the system like a reset."""
+"""Why a connection ended. Each connection ends for exactly one of these. The last two are not in part 5; some of its
+own are missing, since Twisted tells a broken pipe and other errors of the system like a reset."""
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Bounds for times: from a small change at a fast disk to the merge of a long absence."""

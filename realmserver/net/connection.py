@@ -1,7 +1,8 @@
 """The shell around one WebSocket: carries bytes to the sync protocol's state machine, and carries out its decisions.
 
 What the state machine (``sync.server``) decides is done here in the order given; what the Realm answers goes back into
-it. Rules of the protocol live there, rules of Realms in ``realms``; here are only tokens, rights and the transport.
+it. Rules of the protocol live there, rules of Realms in ``realms``; here is the transport.
+``net.rights`` says who may do what, and what happens is told to ``net.report``.
 """
 
 import socket
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,9 +22,10 @@ from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.metrics import Metrics
 from realmserver.net.report import ConnectionReport
+from realmserver.net.rights import NotPermitted, admit, check_grant
 from realmserver.realms.fanout import Made
 from realmserver.realms.live import LiveRealm, Subscriber
-from realmserver.realms.paths import IllegalPath, check_virtual_path, expand_home, partition_realm
+from realmserver.realms.paths import IllegalPath
 from realmserver.realms.requests import Identified, Identify, RealmError, Upload, UploadDone
 from realmserver.store.interface import ClientFile
 from realmserver.sync.bodies import EncodedBody
@@ -93,10 +96,6 @@ class Host(Protocol):
 
     def closed(self, connection: "SyncConnection") -> None:
         """The connection is gone."""
-
-
-class NotPermitted(Exception):
-    """The token does not give the right that is needed; the text says which."""
 
 
 class Binding(Subscriber):
@@ -199,7 +198,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._host.closed(self)
         self._report.closed(code, self._cause)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cause = reason  # autobahn does not pass it on
         super().connectionLost(reason)
 
@@ -289,7 +288,7 @@ class SyncConnection(WebSocketServerProtocol):
     def _open(self, request: Open) -> None:
         session = request.session
         try:
-            user_id, grant, name = self._admit(request)
+            user_id, grant, name = admit(request, self.login, self._host.tokens, time.time())
         except IllegalPath as error:
             self.refuse(session, SyncError(Code.ILLEGAL_REALM_PATH, str(error)))
         except TokenError as error:
@@ -297,30 +296,12 @@ class SyncConnection(WebSocketServerProtocol):
         except NotPermitted as error:
             self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
-            session.user, session.realm = user_id, name
             binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
             self._report.bound(session)
             if request.need_ident:
                 binding.live.allocate(user_id, lambda answer: self._allocated(session, answer))
             else:
                 binding.live.open(lambda answer: self._opened(session, answer))
-
-    def _admit(self, request: Open) -> tuple[str, BindGrant | None, str]:
-        """Who binds, by which grant, and to which Realm. The checks of ``spec/protocol.md`` 3.3, in their order."""
-        login = self.login
-        if login is not None:
-            name = partition_realm(login.app_id, request.path)
-            if request.is_subserver:
-                raise NotPermitted("sub-servers are not served")
-            return login.user_id, None, name
-        grant = self._host.tokens.verify_bind_token(request.token, now=time.time())
-        request.session.user = grant.identity  # for the log, also where the rest is refused
-        path = check_virtual_path(expand_home(request.path, grant.identity))
-        if request.is_subserver and not grant.admin:
-            raise NotPermitted("only an administrator may act as a sub-server")
-        if not (grant.admin or grant.allows("download", path)):
-            raise NotPermitted(f"the token does not allow to download {path}")
-        return grant.identity, grant, path
 
     def refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
         """End the session with ``error``, and put nothing more of it to the Realm: what was decided before the state
@@ -363,7 +344,7 @@ class SyncConnection(WebSocketServerProtocol):
         if binding.is_refused:
             return
         try:
-            self._check_grant(binding, request)
+            check_grant(binding.grant, request, binding.live.name, time.time())
         except TokenError as error:
             self.refuse(session, AuthenticationFailed(str(error), expired=True))
         except NotPermitted as error:
@@ -375,16 +356,6 @@ class SyncConnection(WebSocketServerProtocol):
                 binding.ident = request.ident
                 protocol = self._upgrade.negotiated.version
                 binding.live.identify(request, binding.user_id, protocol, binding, answered)
-
-    def _check_grant(self, binding: Binding, request: Identify | Upload) -> None:
-        """An upload with entries needs the right to upload; a progress report needs none (``spec/protocol.md`` 6.2)."""
-        grant = binding.grant
-        if grant is None or (isinstance(request, Upload) and not request.entries):
-            return
-        if grant.expires is not None and time.time() > grant.expires:
-            raise ExpiredToken("the token has expired")
-        if isinstance(request, Upload) and not (grant.admin or grant.allows("upload", binding.live.name)):
-            raise NotPermitted(f"the token does not allow to upload to {binding.live.name}")
 
     def _fetch(self, binding: Binding, request: FetchDownload) -> None:
         session, begun = binding.session, time.perf_counter()
