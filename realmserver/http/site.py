@@ -4,6 +4,7 @@ Twisted keeps a request's whole body before any resource sees it, in memory or o
 query, in which clients send access tokens. Both are put right here; resources need not know.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -48,6 +49,11 @@ class LimitedRequest(Request):
         if not self._refused:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
+    @property
+    def received_length(self) -> int:
+        """Bytes of the body that have come."""
+        return self._received
+
     def _refuse(self) -> None:
         if not self._refused:
             self._refused = True
@@ -57,18 +63,24 @@ class LimitedRequest(Request):
 
 
 class QuietSite(Site):
-    """A site without tracebacks in its pages, and without queries in its log."""
+    """A site without tracebacks in its pages, and without queries in its log. ``answered`` hears of each request that
+    is done."""
 
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, resource: IResource, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: IResource, reactor: IReactorTime, answered: Callable[[HTTPRequest], None] | None = None
+    ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
+        self._answered = answered
 
     def log(self, request: HTTPRequest) -> None:
         """Say what was asked and answered; Twisted calls this when a request is done."""
+        if self._answered is not None:
+            self._answered(request)
         _log.debug(
             "{peer}: {method} {path} {status}, {size} bytes",
             peer=getattr(request.getClientAddress(), "host", "unknown"),  # type: ignore[no-untyped-call]
