@@ -1,14 +1,26 @@
 """The server's log: one form of line, nine levels, one way for every library's messages.
 
 A line is ``2017-06-02T19:07:17.703Z - info: component: message``; what belongs to it on further lines (a traceback) is
-indented. No message can break that form: control characters in it are escaped. The levels and their order are those of
-``spec/http-api.md`` 6.2. Whoever writes to the log asks :func:`get_logger` for a :class:`Log`; it rides on Twisted's
+indented. Or it is one JSON object with the same as ``time``, ``level``, ``component``, ``message`` and ``traceback``,
+and with the values that the message was made of, where programs look for them (``FIELDS``). No message can break either
+form: control characters in it are escaped. The levels and their order are those of ``spec/http-api.md`` 6.2, and mean:
+
+- ``error``, ``fatal``: a fault of ours or of the machine, for the operator to see to;
+- ``warn``: an error that a client was sent or has reported, with its number, the peer, the user and the Realm;
+- ``info``: what operators want to know: start, stop, connections, log-ins;
+- ``detail``: one line for each sync transaction, an upload that is durable or a DOWNLOAD that is sent;
+- ``debug``: sessions that come and go, HTTP requests, what libraries have to say;
+- ``trace``: each protocol message, its first line only, and the states of sessions.
+
+Whoever writes to the log asks :func:`get_logger` for a :class:`Log`; it rides on Twisted's
 logger, which also brings what Twisted, autobahn (by way of txaio) and Python's own ``logging`` and ``warnings`` say.
 This module knows no configuration file.
 """
 
+import json
 import logging
 import os
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +39,30 @@ MAX_MESSAGE: Final = 8000
 
 LOG_FILE_MODE: Final = 0o640
 """Lines name users and addresses: the service's group may read them, others not."""
+
+FIELDS: Final = (
+    "connection",
+    "session",
+    "realm",
+    "user",
+    "peer",
+    "code",
+    "client_file",
+    "changesets",
+    "bytes",
+    "version",
+    "merged",
+    "protocol",
+    "app",
+    "request_id",
+    "method",
+    "path",
+    "status",
+)
+"""Values of a message that the JSON form shows by these names, too, and their order. Whoever writes to the log calls
+the same thing by the same name: ``connection`` is a connection's id, ``session`` the number of a session on it,
+``realm`` a Realm's name, ``user`` a user id, ``peer`` an address, ``code`` the number of a sync error, ``version`` a
+server version."""
 
 _SEVERITY: Final = "realm_severity"
 """The field of an event that holds our level; Twisted has five levels only."""
@@ -172,50 +208,100 @@ def severity_of(event: LogEvent) -> int:
 
 def format_line(event: LogEvent) -> str:
     """The event as it stands in the log, with its newline."""
+    severity, message, traceback = _told(event)
+    component = _one_line(_component(event))
+    trace = "".join(f"    {line.translate(_ESCAPES)}\n" for line in traceback)
+    return f"{_stamp(event)} - {LEVELS[severity]}: {component}: {_one_line(message)}\n{trace}"
+
+
+def format_json(event: LogEvent) -> str:
+    """The event as one JSON object, with its newline. All of it is ASCII: whatever a peer sent, it is one line."""
+    severity, message, traceback = _told(event)
+    found: dict[str, object] = {
+        "time": _stamp(event),
+        "level": LEVELS[severity],
+        "component": _cut(_component(event)),
+        "message": _cut(message),
+    }
+    for name in FIELDS:
+        value = event.get(name)
+        if value is not None:
+            found[name] = value if isinstance(value, int) else _cut(str(value))
+    if traceback:
+        found["traceback"] = "\n".join(traceback)
+    return json.dumps(found) + "\n"
+
+
+def _told(event: LogEvent) -> tuple[int, str, list[str]]:
+    """Level, message and the lines of a traceback, as they were given."""
     severity = severity_of(event)
-    when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
-    message = _one_line(formatEvent(event))
+    message = formatEvent(event)
     failure = event.get("log_failure")
-    trace = ""
-    if isinstance(failure, Failure):
-        cause = _one_line(f"{failure.type.__name__ if failure.type else 'error'}: {failure.getErrorMessage()}")
-        message = f"{message}: {cause}" if message else cause
-        if severity >= ERROR or _Threshold.value <= DEBUG:
-            trace = "".join(f"    {line.translate(_ESCAPES)}\n" for line in failure.getTraceback().splitlines())
-    component = _one_line(str(event.get("log_namespace", "-"))).removeprefix(OURS)
-    stamp = f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z"
-    return f"{stamp} - {LEVELS[severity]}: {component}: {message}\n{trace}"
+    if not isinstance(failure, Failure):
+        return severity, message, []
+    cause = f"{failure.type.__name__ if failure.type else 'error'}: {failure.getErrorMessage()}"
+    shows = severity >= ERROR or _Threshold.value <= DEBUG
+    traceback: list[str] = failure.getTraceback().splitlines() if shows else []
+    return severity, f"{message}: {cause}" if message else cause, traceback
+
+
+def _stamp(event: LogEvent) -> str:
+    when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z"
+
+
+def _component(event: LogEvent) -> str:
+    return str(event.get("log_namespace", "-")).removeprefix(OURS)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}… ({len(text)} characters)"
 
 
 def _one_line(text: str) -> str:
-    if len(text) > MAX_MESSAGE:
-        text = f"{text[:MAX_MESSAGE]}… ({len(text)} characters)"
-    return text.translate(_ESCAPES)
+    return _cut(text).translate(_ESCAPES)
 
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes the events of Twisted's logger to a stream, or to a file that can be rotated under it."""
+    """Writes the events of Twisted's logger to a stream, or to a file that can be rotated under it.
 
-    def __init__(self, stream: TextIO | None, path: Path | None = None) -> None:
+    ``as_json``: in the form of :func:`format_json`. ``lines`` counts what was written, by severity.
+    """
+
+    def __init__(self, stream: TextIO | None, path: Path | None = None, *, as_json: bool = False) -> None:
         self.path: Path | None = path
+        self.lines: list[int] = [0] * len(LEVELS)
+        self.problem: str = ""
+        self._format = format_json if as_json else format_line
+        self._lock = threading.RLock()  # a warning that is raised while a line is written is logged, too
         self._stream = (
             stream if path is None else os.fdopen(_open(path), "w", encoding="utf-8", errors="backslashreplace")
         )
 
     def __call__(self, event: LogEvent) -> None:
-        if self._stream is None or severity_of(event) < _Threshold.value:
+        severity = severity_of(event)
+        if self._stream is None or severity < _Threshold.value:
             return
-        self._stream.write(format_line(event))
-        self._stream.flush()
+        line = self._format(event)
+        with self._lock:  # any thread may log
+            self.lines[severity] += 1
+            self._stream.write(line)
+            self._stream.flush()
 
     def reopen(self) -> None:
-        """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays.
+        """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays, and
+        ``problem`` says so until it works.
 
         The file is exchanged under the open stream: other threads may be writing to it at this moment.
         """
         if self.path is not None and self._stream is not None:
-            fresh = _open(self.path)
+            try:
+                fresh = _open(self.path)
+            except OSError as error:
+                self.problem = f"the log file cannot be opened anew: {error.strerror}"
+                raise
+            self.problem = ""
             try:
                 os.dup2(fresh, self._stream.fileno(), inheritable=False)
             finally:

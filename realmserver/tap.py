@@ -9,13 +9,14 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from attrs import frozen
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -33,7 +34,12 @@ from realmserver.config.load import ConfigurationError, load
 from realmserver.config.load import Options as ConfigurationOptions
 from realmserver.config.model import Configuration
 from realmserver.http.app_services import Surroundings, make_api
-from realmserver.http.site import QuietSite
+from realmserver.http.health import DiskSpace, Health, HealthResource, MetricsResource, RealmFailures
+from realmserver.http.site import QuietSite, came_directly
+from realmserver.http.traffic import Traffic
+from realmserver.http.tree import make_site_tree
+from realmserver.metrics import Metrics
+from realmserver.net.delay import DelayMeter
 from realmserver.net.listeners import Listener
 from realmserver.net.service import SyncService
 from realmserver.process.privileges import RootRefused, check_user, hand_over
@@ -53,6 +59,8 @@ PURGE_LOGINS: Final = 24 * 60 * 60
 """Seconds between two removals of logins that have expired: they are refused anyway, and only take room."""
 
 OPEN_TO_ALL: Final = "In this version every authenticated user may open every Realm."
+
+T = TypeVar("T")
 
 logger = log.get_logger("server")
 
@@ -130,10 +138,12 @@ def makeService(options: Options) -> Server:
             hand_over(path, becomes_user)
     except OSError as error:
         _give_up(f"logging.path: cannot open {path}: {error.strerror}")
+    metrics, health = Metrics(), Health(time.time, [lambda now: observer.problem])
+    metrics.watch_log(observer.lines, log.LEVELS)
     ports = [Listener(reactor, section, address, port) for section, address, port in listeners(configuration)]
     return Server(
         ports,
-        lambda: wire(configuration, reactor),
+        lambda: wire(configuration, metrics, health, reactor),
         [],
         observer,
         Supervisor(os.environ, time.monotonic),
@@ -159,16 +169,16 @@ def _twistd_log(twistd: Mapping[str, Any] | None) -> Path | None:
     return Path(name).absolute() if name is not None else None
 
 
-def wire(configuration: Configuration, reactor: Any) -> Parts:
+def wire(configuration: Configuration, metrics: Metrics, health: Health, reactor: Any) -> Parts:
     """All rooms, put together. Raises :class:`CannotStart`, or OSError, if the data or the keys cannot be used."""
     try:
         keys = prepare(configuration)
-        return _wire(configuration, keys, reactor)
+        return _wire(configuration, keys, metrics, health, reactor)
     except (KeyFileError, StoreError) as error:
         raise CannotStart(str(error)) from error
 
 
-def _wire(configuration: Configuration, keys: Keys, reactor: Any) -> Parts:
+def _wire(configuration: Configuration, keys: Keys, metrics: Metrics, health: Health, reactor: Any) -> Parts:
     root, auth, performance = configuration.storage.root_path, configuration.auth, configuration.performance
     store = LmdbStore(root, random_bytes=os.urandom)  # it also locks the data directory
     system = LmdbSystemStore(root)
@@ -176,7 +186,19 @@ def _wire(configuration: Configuration, keys: Keys, reactor: Any) -> Parts:
     tokens = Tokens(keys, access_ttl=auth.ttls.access_token, refresh_ttl=auth.ttls.refresh_token)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
-    sync = SyncService(reactor, store, tokens, gate, max_open_files=performance.max_open_files)
+    failures = RealmFailures(time.time)
+    metrics.watch_disk(root)
+    health.add(DiskSpace(root))
+    health.add(failures)
+    sync = SyncService(
+        reactor,
+        store,
+        tokens,
+        gate,
+        max_open_files=performance.max_open_files,
+        metrics=metrics,
+        on_failure=failures.note,
+    )
 
     def login_ended(user_id: str, session_id: str | None) -> None:
         gate.forget(user_id, session_id)
@@ -191,7 +213,17 @@ def _wire(configuration: Configuration, keys: Keys, reactor: Any) -> Parts:
         new_id=_new_id,
         on_end=login_ended,
     )
-    api = make_api(logins, Surroundings(clock=time.time, new_id=_new_id))
+
+    def in_thread(function: Callable[[], T]) -> Deferred[T]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), function)
+
+    api = make_site_tree(
+        make_api(logins, Surroundings(clock=time.time, new_id=_new_id)),
+        {
+            "health": HealthResource(health, in_thread),
+            "metrics": MetricsResource(metrics, tokens, came_directly, in_thread),
+        },
+    )
 
     def purge() -> Deferred[int]:
         return account_threads.run(accounts.purge_expired, time.time()).addErrback(_purge_failed)
@@ -203,8 +235,11 @@ def _wire(configuration: Configuration, keys: Keys, reactor: Any) -> Parts:
             hashing_threads,
             sync,
             TimerService(PURGE_LOGINS, purge),  # type: ignore[no-untyped-call]
+            DelayMeter(reactor, metrics),
         ],
-        sites={section: QuietSite(resource, reactor) for section, resource in resources.items()},
+        sites={
+            section: QuietSite(resource, reactor, answered=Traffic(metrics)) for section, resource in resources.items()
+        },
         files=[
             ("Data", str(root)),
             ("Keys", str(auth.public_key_path)),
@@ -213,7 +248,7 @@ def _wire(configuration: Configuration, keys: Keys, reactor: Any) -> Parts:
         ],
         warnings=[OPEN_TO_ALL],
         notices=configuration.notices,
-        running=lambda is_running: None,
+        running=lambda is_running: health.started() if is_running else health.stopping(),
         close=system.close,  # the sync service closes its own store
     )
 

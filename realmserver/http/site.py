@@ -7,7 +7,7 @@ proxies: what a trusted one says is what the request's ``getClientAddress``, ``i
 and what nobody believes is gone. Whom to trust comes from ``network.trusted_proxies`` (``http.proxies``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -69,6 +69,11 @@ class LimitedRequest(Request):
             self._hear_proxies()
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
+    @property
+    def received_length(self) -> int:
+        """Bytes of the body that have come."""
+        return self._received
+
     def getClientAddress(self) -> IAddress:
         """The client's address, with port 0 where a proxy names it."""
         client = self._origin.client
@@ -101,21 +106,28 @@ class LimitedRequest(Request):
 
 class QuietSite(Site):
     """A site without tracebacks in its pages, and without queries in its log. ``trusted_proxies``: the networks whose
-    ``X-Forwarded-*`` headers are believed."""
+    ``X-Forwarded-*`` headers are believed. ``answered`` hears of each request that is done."""
 
     displayTracebacks = False
     noisy = False
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, trusted_proxies: Sequence[Network] = LOCAL_PROXIES
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        trusted_proxies: Sequence[Network] = LOCAL_PROXIES,
+        answered: Callable[[HTTPRequest], None] | None = None,
     ) -> None:
         self.trusted_proxies = tuple(trusted_proxies)
         super().__init__(  # type: ignore[no-untyped-call]
             resource, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
+        self._answered = answered
 
     def log(self, request: HTTPRequest) -> None:
         """Say what was asked and answered; Twisted calls this when a request is done."""
+        if self._answered is not None:
+            self._answered(request)
         _log.debug(
             "{peer}: {method} {path} {status}, {size} bytes",
             peer=getattr(request.getClientAddress(), "host", "unknown"),  # type: ignore[no-untyped-call]

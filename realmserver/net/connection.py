@@ -1,7 +1,8 @@
 """The shell around one WebSocket: carries bytes to the sync protocol's state machine, and carries out its decisions.
 
 What the state machine (``sync.server``) decides is done here in the order given; what the Realm answers goes back into
-it. Rules of the protocol live there, rules of Realms in ``realms``; here are only tokens, rights and the transport.
+it. Rules of the protocol live there, rules of Realms in ``realms``; here is the transport.
+``net.rights`` says who may do what, and what happens is told to ``net.report``.
 """
 
 import socket
@@ -13,15 +14,18 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
-from realmserver.log import get_logger
+from realmserver.metrics import Metrics
+from realmserver.net.report import ConnectionReport
+from realmserver.net.rights import NotPermitted, admit, check_grant
 from realmserver.realms.fanout import Made
 from realmserver.realms.live import LiveRealm, Subscriber
-from realmserver.realms.paths import IllegalPath, check_virtual_path, expand_home, partition_realm
+from realmserver.realms.paths import IllegalPath
 from realmserver.realms.requests import Identified, Identify, RealmError, Upload, UploadDone
 from realmserver.store.interface import ClientFile
 from realmserver.sync.bodies import EncodedBody
@@ -31,6 +35,8 @@ from realmserver.sync.decisions import (
     ClientVersion,
     Close,
     Decision,
+    ErrorReceived,
+    ErrorSent,
     FetchDownload,
     Leave,
     Log,
@@ -38,6 +44,7 @@ from realmserver.sync.decisions import (
     PauseReading,
     Refresh,
     ResumeReading,
+    RoundTrip,
     Send,
 )
 from realmserver.sync.errors import AuthenticationFailed, Code, SyncError
@@ -45,10 +52,11 @@ from realmserver.sync.server import ServerConnection
 from realmserver.sync.session import Session
 from realmserver.sync.versions import Negotiated
 
-log = get_logger("sync")
-
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message. Real clients never fragment; without a bound empty frames would fill the memory for free."""
+
+UNAUTHORIZED: Final = (4001, 1008)
+"""The close codes by which clients are told that a login or a token has ended (``spec/protocol.md`` 1.4)."""
 
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
@@ -77,6 +85,9 @@ class Host(Protocol):
     @property
     def tokens(self) -> Tokens: ...
 
+    @property
+    def metrics(self) -> Metrics: ...
+
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
 
@@ -85,10 +96,6 @@ class Host(Protocol):
 
     def closed(self, connection: "SyncConnection") -> None:
         """The connection is gone."""
-
-
-class NotPermitted(Exception):
-    """The token does not give the right that is needed; the text says which."""
 
 
 class Binding(Subscriber):
@@ -126,11 +133,13 @@ class SyncConnection(WebSocketServerProtocol):
         self._host = host
         self._upgrade = upgrade
         self._machine = ServerConnection(upgrade.negotiated)
+        self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         self._bindings: dict[Session, Binding] = {}
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
         self._fragments = 0
+        self._cause: Failure | None = None
         self.last_heard: float = host.reactor.seconds()
 
     @property
@@ -144,12 +153,7 @@ class SyncConnection(WebSocketServerProtocol):
         return self._upgrade.negotiated.name
 
     def onOpen(self) -> None:
-        log.info(
-            "{id}: connected from {peer}, protocol {version}",
-            id=self._upgrade.connection_id,
-            peer=self._upgrade.client,
-            version=self._upgrade.negotiated.name,
-        )
+        self._report.opened(self._upgrade.negotiated.name)
         self._host.opened(self)
         # Twisted Web's channel watched the transport until now; from here on a slow reader is ours to mind.
         self.transport.unregisterProducer()
@@ -169,6 +173,7 @@ class SyncConnection(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._fragments = 0
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
+            self._report.received(payload)
             self.feed(lambda machine: machine.receive(payload))
             self._acknowledge()
 
@@ -183,6 +188,7 @@ class SyncConnection(WebSocketServerProtocol):
         """Whoever closes (we, the peer, or autobahn at a frame that breaks the rules) comes through here. Nothing can
         be sent from now on, though the peer may keep the connection for CLOSE_TIMEOUT: the sessions end here."""
         super().sendCloseFrame(code, reasonUtf8, isReply)
+        self._report.ends_for("end_of_input" if isReply else "websocket_error")
         self.feed(lambda machine: machine.lost())
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
@@ -190,7 +196,11 @@ class SyncConnection(WebSocketServerProtocol):
         for session in list(self._bindings):
             self._leave(session)
         self._host.closed(self)
-        log.info("{id}: disconnected, close code {code}", id=self._upgrade.connection_id, code=code)
+        self._report.closed(code, self._cause)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._cause = reason  # autobahn does not pass it on
+        super().connectionLost(reason)
 
     # The transport's side: a push producer, told to pause while the peer does not read.
 
@@ -216,28 +226,32 @@ class SyncConnection(WebSocketServerProtocol):
                 for decision in self._inputs.popleft()(self._machine):
                     self._carry_out(decision)
         except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
-            log.error("{id}: internal error", id=self._upgrade.connection_id, failure=Failure())  # type: ignore[no-untyped-call]
+            self._report.failed()
             self._inputs.clear()
-            self.drop("of an internal error")
+            self.drop("of an internal error", "error_of_unexpected_category")
         finally:
             self._is_deciding = False
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come again."""
+        self._report.ends_for("server_stopping")
         self.feed(lambda machine: machine.shutdown())
 
-    def drop(self, reason: str) -> None:
-        """End the connection at once, without a word to the peer."""
-        log.info("{id}: dropped: {reason}", id=self._upgrade.connection_id, reason=reason)
+    def drop(self, reason: str, ending: str) -> None:
+        """End the connection at once, without a word to the peer. ``reason`` is for the log, ``ending`` for the
+        figures (one of ``metrics.ENDINGS``)."""
+        self._report.dropped(reason, ending)
         self.transport.abortConnection()
 
     def unauthorize(self, reason: str) -> None:
         """The login behind this connection has ended."""
+        self._report.ends_for("unauthorized")
         self.feed(lambda machine: machine.unauthorized(reason))
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case Send(data):
+                self._report.sent(data)
                 self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
             case Ask(session, request):
                 self._ask(self._bindings[session], request)
@@ -252,33 +266,29 @@ class SyncConnection(WebSocketServerProtocol):
             case ResumeReading():
                 self.transport.resumeProducing()
             case Close(code, reason):
+                self._report.ends_for("unauthorized" if code in UNAUTHORIZED else "sync_protocol_error")
                 self.sendCloseFrame(code, reason.encode(), False)
             case Abort(reason):
-                self.drop(reason)
+                self.drop(reason, "superseded_session")
             case Refresh(session, token):
                 self._refresh(self._bindings[session], token)
             case ClientVersion(session, ident, salt):
                 self._client_version(self._bindings[session], ident, salt)
-            case Log(level, text):
-                self._log(level, text)
-
-    def _log(self, level: str, text: str) -> None:
-        write = {"info": log.info, "warning": log.warn, "error": log.error}[level]
-        user = self.login.user_id if self.login is not None else "-"
-        write(
-            "{id}: {message} (peer {peer}, user {user})",
-            id=self._upgrade.connection_id,
-            message=text,
-            peer=self._upgrade.client,
-            user=user,
-        )
+            case Log():
+                self._report.told(decision)
+            case ErrorSent():
+                self._report.error_sent(decision)
+            case ErrorReceived():
+                self._report.error_received(decision)
+            case RoundTrip(milliseconds):
+                self._report.round_trip(milliseconds)
 
     # Requests to Realms. What comes back too late is ignored by the state machine.
 
     def _open(self, request: Open) -> None:
         session = request.session
         try:
-            user_id, grant, name = self._admit(request)
+            user_id, grant, name = admit(request, self.login, self._host.tokens, time.time())
         except IllegalPath as error:
             self.refuse(session, SyncError(Code.ILLEGAL_REALM_PATH, str(error)))
         except TokenError as error:
@@ -287,26 +297,11 @@ class SyncConnection(WebSocketServerProtocol):
             self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
             binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
+            self._report.bound(session)
             if request.need_ident:
                 binding.live.allocate(user_id, lambda answer: self._allocated(session, answer))
             else:
                 binding.live.open(lambda answer: self._opened(session, answer))
-
-    def _admit(self, request: Open) -> tuple[str, BindGrant | None, str]:
-        """Who binds, by which grant, and to which Realm. The checks of ``spec/protocol.md`` 3.3, in their order."""
-        login = self.login
-        if login is not None:
-            name = partition_realm(login.app_id, request.path)
-            if request.is_subserver:
-                raise NotPermitted("sub-servers are not served")
-            return login.user_id, None, name
-        grant = self._host.tokens.verify_bind_token(request.token, now=time.time())
-        path = check_virtual_path(expand_home(request.path, grant.identity))
-        if request.is_subserver and not grant.admin:
-            raise NotPermitted("only an administrator may act as a sub-server")
-        if not (grant.admin or grant.allows("download", path)):
-            raise NotPermitted(f"the token does not allow to download {path}")
-        return grant.identity, grant, path
 
     def refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
         """End the session with ``error``, and put nothing more of it to the Realm: what was decided before the state
@@ -314,6 +309,8 @@ class SyncConnection(WebSocketServerProtocol):
         binding = self._bindings.get(session)
         if binding is not None:
             binding.is_refused = True
+        if isinstance(error, AuthenticationFailed):
+            self._report.metrics.authentication_failed.inc()
         self.feed(lambda machine: machine.refused(session, error))
 
     def _allocated(self, session: Session, answer: ClientFile | RealmError) -> None:
@@ -329,9 +326,13 @@ class SyncConnection(WebSocketServerProtocol):
             self.feed(lambda machine: machine.opened(session))
 
     def _ask(self, binding: Binding, request: Identify | Upload) -> None:
-        session = binding.session
+        session, begun = binding.session, time.perf_counter()
 
         def answered(answer: Identified | UploadDone | RealmError) -> None:
+            if isinstance(answer, UploadDone) and isinstance(request, Upload):
+                self._report.integrated(session, request, answer, time.perf_counter() - begun)
+            elif isinstance(answer, Identified):
+                self._report.identified(session, request.ident)
             if session not in self._bindings:
                 # It was left while the Realm looked at its IDENT and did not know of it yet.
                 binding.live.leave(binding.ident, binding)
@@ -343,7 +344,7 @@ class SyncConnection(WebSocketServerProtocol):
         if binding.is_refused:
             return
         try:
-            self._check_grant(binding, request)
+            check_grant(binding.grant, request, binding.live.name, time.time())
         except TokenError as error:
             self.refuse(session, AuthenticationFailed(str(error), expired=True))
         except NotPermitted as error:
@@ -356,23 +357,15 @@ class SyncConnection(WebSocketServerProtocol):
                 protocol = self._upgrade.negotiated.version
                 binding.live.identify(request, binding.user_id, protocol, binding, answered)
 
-    def _check_grant(self, binding: Binding, request: Identify | Upload) -> None:
-        """An upload with entries needs the right to upload; a progress report needs none (``spec/protocol.md`` 6.2)."""
-        grant = binding.grant
-        if grant is None or (isinstance(request, Upload) and not request.entries):
-            return
-        if grant.expires is not None and time.time() > grant.expires:
-            raise ExpiredToken("the token has expired")
-        if isinstance(request, Upload) and not (grant.admin or grant.allows("upload", binding.live.name)):
-            raise NotPermitted(f"the token does not allow to upload to {binding.live.name}")
-
     def _fetch(self, binding: Binding, request: FetchDownload) -> None:
-        session = binding.session
+        session, begun = binding.session, time.perf_counter()
 
         def fetched(answer: Made[EncodedBody] | RealmError) -> None:
             if isinstance(answer, RealmError):
                 self.refuse(session, answer)
             else:
+                if session in self._bindings:
+                    self._report.downloading(session, *answer, time.perf_counter() - begun)
                 self.feed(lambda machine: machine.downloaded(session, *answer))
 
         binding.live.fetch(request.ident, request.cursor, self._upgrade.negotiated.version, fetched)
@@ -410,3 +403,4 @@ class SyncConnection(WebSocketServerProtocol):
         binding = self._bindings.pop(session, None)
         if binding is not None:
             binding.live.leave(binding.ident, binding)
+            self._report.left(session)

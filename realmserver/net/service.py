@@ -11,12 +11,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+from twisted.web.http import SERVICE_UNAVAILABLE
 from twisted.web.resource import IResource
 
-from realmserver.auth.gate import AppUser, Gate
+from realmserver.auth.gate import AppUser, Gate, UpgradeRefused
 from realmserver.auth.tokens import Tokens
 from realmserver.log import get_logger
+from realmserver.metrics import Metrics
 from realmserver.net.connection import Live, SyncConnection
+from realmserver.net.report import RealmFigures
 from realmserver.net.upgrade import NotFound, SyncTree
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
@@ -47,10 +50,12 @@ class ReactorClock(IReactorTime, IReactorFromThreads):
 
 
 class PoolWorkers:
-    """Runs blocking work in a thread pool; the results come back on the reactor thread."""
+    """Runs blocking work in a thread pool; the results come back on the reactor thread. ``on_failure`` hears of each
+    Realm for which it failed on our side."""
 
-    def __init__(self, reactor: ReactorClock) -> None:
+    def __init__(self, reactor: ReactorClock, on_failure: Callable[[str], None]) -> None:
         self._reactor = reactor
+        self._on_failure = on_failure
         self._pool = ThreadPool(minthreads=1, maxthreads=THREADS, name="realms")
 
     def start(self) -> None:
@@ -79,6 +84,7 @@ class PoolWorkers:
 
     def report(self, realm: str, error: Exception) -> None:
         """Tell the operator that our side failed; the traceback only where the fault is in our code."""
+        self._on_failure(realm)
         if isinstance(error, StoreError):
             log.error("Realm {realm}: {error}", realm=realm, error=str(error))
         else:
@@ -101,22 +107,38 @@ class RealmEnvironment:
 class SyncService(Service):
     """Serves sync connections from Realms in ``store``.
 
-    ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once.
+    ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once. ``metrics``
+    counts (None: for nobody); ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
     """
 
     name = "sync"
 
     def __init__(
-        self, reactor: ReactorClock, store: Store, tokens: Tokens, gate: Gate, *, max_open_files: int = 256
+        self,
+        reactor: ReactorClock,
+        store: Store,
+        tokens: Tokens,
+        gate: Gate,
+        *,
+        max_open_files: int = 256,
+        metrics: Metrics | None = None,
+        on_failure: Callable[[str], None] = lambda realm: None,
     ) -> None:
         self.reactor = reactor
         self.tokens = tokens
+        self.metrics: Metrics = metrics or Metrics()
         self.is_stopping = False
         self._gate = gate
         self._store = store
-        self._workers = PoolWorkers(reactor)
+        self._on_failure = on_failure
+        self._workers = PoolWorkers(reactor, self._realm_failed)
         self._registry: Registry[EncodedBody] = Registry(
-            store, RealmEnvironment(), self._workers, encode_download_body, max_open_files
+            store,
+            RealmEnvironment(),
+            self._workers,
+            encode_download_body,
+            max_open_files,
+            RealmFigures(self.metrics),
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
@@ -132,7 +154,17 @@ class SyncService(Service):
 
     def authenticate(self, app_id: str, token: str | None, authorization: str | None) -> Deferred[AppUser]:
         """Who opens a WebSocket; see :meth:`Gate.authenticate_upgrade`."""
-        return self._gate.authenticate_upgrade(app_id, token, authorization, time.time())
+        found = self._gate.authenticate_upgrade(app_id, token, authorization, time.time())
+        return found.addErrback(self._not_authenticated)
+
+    def _realm_failed(self, realm: str) -> None:
+        self.metrics.realm_failed.inc()
+        self._on_failure(realm)
+
+    def _not_authenticated(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, UpgradeRefused) and failure.value.status < SERVICE_UNAVAILABLE:
+            self.metrics.authentication_failed.inc()
+        return failure
 
     def next_connection_id(self) -> str:
         """A short name for a connection in logs, here and at the client."""
@@ -193,14 +225,14 @@ class SyncService(Service):
 
     def _drop_all(self) -> None:
         for connection in list(self._connections):
-            connection.drop("it does not close")
+            connection.drop("it does not close", "server_stopping")
 
     def _check_connections(self) -> None:
         self._next_check = None
         earliest = self.reactor.seconds() - IDLE_TIMEOUT
         for connection in list(self._connections):
             if connection.last_heard < earliest:
-                connection.drop(f"nothing came from it for {IDLE_TIMEOUT // 60} minutes")
+                connection.drop(f"nothing came from it for {IDLE_TIMEOUT // 60} minutes", "heartbeat_timeout")
         checked = Deferred.fromCoroutine(self._check_logins())
         checked.addErrback(lambda failure: log.error("cannot check logins", failure=failure))
         checked.addBoth(lambda _: self._check_later())

@@ -139,7 +139,9 @@ class Batch:
         self._shape.commit()
         client = advance(client, upload, self._now)
         self._accept(work, client)
-        return UploadDone(UploadCursor(client.client_version, client.base_version))
+        return UploadDone(
+            UploadCursor(client.client_version, client.base_version), version=self._version, merged=len(work.touched)
+        )
 
     def _decode(self, upload: Upload, client: ClientFile, entry: UploadEntry) -> Incoming:
         if entry.origin:

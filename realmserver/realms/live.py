@@ -19,6 +19,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from attrs import frozen
 
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
+from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.realm import Integration, Realm
 from realmserver.realms.requests import (
     DownloadCursor,
@@ -81,7 +82,7 @@ class LiveRealm(Generic[Body]):
     """The one place through which sessions reach the Realm ``name``.
 
     ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
-    ``idle`` is called whenever nothing runs and nothing waits any more.
+    ``idle`` is called whenever nothing runs and nothing waits any more; ``observer`` hears how it goes.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class LiveRealm(Generic[Body]):
         workers: Workers,
         encode: Encode[Body],
         idle: "Callable[[LiveRealm[Body]], None]",
+        observer: Observer | None = None,
     ) -> None:
         self.name = name
         self._open_realm = open_realm
         self._workers = workers
         self._idle = idle
+        self._observer = observer or Unobserved()
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next)
         self._realm: Realm | None = None
         self._head: Head | None = None
@@ -130,6 +133,7 @@ class LiveRealm(Generic[Body]):
 
         def done(_: None) -> None:
             self._busy = False
+            self._observer.closed()
             closed()
             if self._queue:
                 self._next()
@@ -186,7 +190,7 @@ class LiveRealm(Generic[Body]):
             if self._waiting_size and self._waiting_size + waiting.size > MAX_WAITING_SIZE:
                 done(RealmUnavailable("too much is waiting to be integrated into this Realm"))
                 return
-            self._waiting_size += waiting.size
+            self._waits(waiting.size)
             self._queue.append(waiting)
             self._next()
             return
@@ -272,7 +276,8 @@ class LiveRealm(Generic[Body]):
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
         def work(realm: Realm) -> Callable[[], None]:
-            result = realm.integrate([waiting.upload for waiting in batch])
+            with self._observer.integrating():
+                result = realm.integrate([waiting.upload for waiting in batch])
             return lambda: self._integrated(batch, result)
 
         self._run(work, [self._answer(waiting) for waiting in batch])
@@ -281,7 +286,7 @@ class LiveRealm(Generic[Body]):
         """Answers an upload that has left the queue."""
 
         def answer(result: UploadDone | RealmError) -> None:
-            self._waiting_size -= waiting.size
+            self._waits(-waiting.size)
             waiting.done(result)
             if isinstance(result, RealmError):
                 self._refuse_waiting(waiting.upload.ident, result)
@@ -303,8 +308,13 @@ class LiveRealm(Generic[Body]):
         if report is not None:
             refused.append(report)
         for waiting in refused:
-            self._waiting_size -= waiting.size
+            self._waits(-waiting.size)
             waiting.done(error)
+
+    def _waits(self, size: int) -> None:
+        if size:
+            self._waiting_size += size
+            self._observer.waiting(size)
 
     def _integrated(self, batch: list[_Waiting], result: Integration) -> None:
         self._fanout.appended(result.entries)
@@ -335,6 +345,8 @@ class LiveRealm(Generic[Body]):
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:
             self._realm, self._head, then = result
             self._busy = False
+            if open_now is None:
+                self._observer.opened()
             then()
             self._next()
 

@@ -15,21 +15,30 @@ from weakref import WeakValueDictionary
 
 from realmserver.realms.fanout import Body, Encode, Workers
 from realmserver.realms.live import LiveRealm
+from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.realm import Environment, Realm
 from realmserver.store.interface import Store
 
 
 class Registry(Generic[Body]):
-    """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once."""
+    """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
+    all Realms."""
 
     def __init__(
-        self, store: Store, environment: Environment, workers: Workers, encode: Encode[Body], max_open: int
+        self,
+        store: Store,
+        environment: Environment,
+        workers: Workers,
+        encode: Encode[Body],
+        max_open: int,
+        observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._environment = environment
         self._workers = workers
         self._encode = encode
         self._max_open = max_open
+        self._observer = observer or Unobserved()
         self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
         self._stopped: Callable[[], None] | None = None
@@ -38,7 +47,9 @@ class Registry(Generic[Body]):
         """The Realm ``name``; it is created at its first use."""
         live = self._realms.get(name)
         if live is None:
-            live = LiveRealm(name, lambda: self._open_realm(name), self._workers, self._encode, self._idle)
+            live = LiveRealm(
+                name, lambda: self._open_realm(name), self._workers, self._encode, self._idle, self._observer
+            )
             self._realms[name] = live
         return live
 

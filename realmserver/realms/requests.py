@@ -4,7 +4,7 @@ A session (``sync``) never calls a Realm; it gives out one of these requests and
 the errors below. So a session can live in another process than the Realm it talks to.
 """
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -78,9 +78,15 @@ class Upload:
 
 @frozen
 class UploadDone:
-    """The upload is durable; ``upload`` is the client file's (CV, RB) from now on."""
+    """The upload is durable; ``upload`` is the client file's (CV, RB) from now on.
+
+    For the log only: the server ``version`` that the upload led to, and with how many of others' changesets it had to
+    be ``merged`` (what else is known decides which can be passed over, so this is no property of the upload).
+    """
 
     upload: UploadCursor
+    version: int = field(default=0, eq=False)
+    merged: int = field(default=0, eq=False, repr=False)
 
 
 @frozen

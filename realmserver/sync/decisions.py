@@ -11,6 +11,7 @@ from typing import Final, Literal
 from attrs import frozen
 
 from realmserver.realms.requests import DownloadCursor, Identify, Upload
+from realmserver.sync.errors import Code
 from realmserver.sync.session import Session
 
 MAX_LOGGED: Final = 300
@@ -109,14 +110,45 @@ class ResumeReading:
 
 @frozen
 class Log:
-    """Something the operator may want to know. ``text`` is printable and bounded, and holds no token."""
+    """Something the operator may want to know. ``text`` is printable and bounded, and holds no token. ``session``: the
+    one it is about, None for the connection as a whole."""
 
-    level: Literal["info", "warning", "error"]
+    level: Literal["trace", "info", "warning"]
     text: str
+    session: Session | None = None
+
+
+@frozen
+class ErrorSent:
+    """The client is told of an error: for the log and for figures, the message is another decision. ``session`` with a
+    ``code`` of a connection is the one whose message caused it, None if none did."""
+
+    level: Literal["info", "warning"]
+    code: Code
+    text: str
+    session: Session | None = None
+
+
+@frozen
+class ErrorReceived:
+    """The client has reported an error in ``session``: for the log and for figures. ``text`` is as in :class:`Log`."""
+
+    code: int
+    text: str
+    session: Session
+
+
+@frozen
+class RoundTrip:
+    """The client says how long its last PING took: for figures."""
+
+    milliseconds: int
 
 
 def printable(text: str) -> str:
     """``text``, which a peer may have chosen, cut to a log line's length and without control characters."""
+    if text.isprintable():
+        return text[:MAX_LOGGED]
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:MAX_LOGGED])
 
 
@@ -133,4 +165,7 @@ Decision = (
     | PauseReading
     | ResumeReading
     | Log
+    | ErrorSent
+    | ErrorReceived
+    | RoundTrip
 )

@@ -26,6 +26,8 @@ from realmserver.sync.decisions import (
     ClientVersion,
     Close,
     Decision,
+    ErrorReceived,
+    ErrorSent,
     FetchDownload,
     Leave,
     Log,
@@ -33,6 +35,7 @@ from realmserver.sync.decisions import (
     PauseReading,
     Refresh,
     ResumeReading,
+    RoundTrip,
     Send,
     printable,
 )
@@ -91,7 +94,7 @@ def _input(
         try:
             step(self, *args, **kwargs)
         except ConnectionFailed as failure:
-            self._end(failure.error)
+            self._end(failure.error, failure.session)
         return self._decided()
 
     update_wrapper(run, step)
@@ -159,6 +162,8 @@ class ServerConnection:
             raise ConnectionFailed(SyncError(Code(error.code), error.text)) from error
         if isinstance(message, c2s.Ping):
             self._send(s2c.Pong(message.timestamp))
+            if message.round_trip:  # 0 in the first one: none has been measured
+                self._out.append(RoundTrip(message.round_trip))
         elif isinstance(message, c2s.Bind):
             self._bind(message)
         else:
@@ -186,7 +191,7 @@ class ServerConnection:
     @_input
     def shutdown(self) -> None:
         """The server stops as planned: the clients are told to come again."""
-        self._end(SyncError(Code.CONNECTION_CLOSED, "the server is stopping"), "info")
+        self._end(SyncError(Code.CONNECTION_CLOSED, "the server is stopping"), level="info")
 
     @_input
     def lost(self) -> None:
@@ -203,8 +208,8 @@ class ServerConnection:
         if session.state is State.ALLOCATING:
             if ident < 1 or salt < 1:
                 raise ValueError(f"file ident {ident} and salt {salt} must not be sent to a client")
-            session.state = State.WAITING_FOR_IDENT
             self._send(s2c.Ident(session.sid, ident, salt))
+        self._enter(session, State.WAITING_FOR_IDENT)
         self._go_on(session)
 
     @_input
@@ -280,7 +285,7 @@ class ServerConnection:
         state = State.ALLOCATING if message.need_ident else State.WAITING_FOR_IDENT
         session = Session(message.session, message.path, state, Awaiting.OPENED)
         if len(self._sessions) >= self._max_sessions:
-            session.state = State.FAILED
+            self._enter(session, State.FAILED)
             self._sessions[message.session] = session
             self._tell(
                 session,
@@ -319,7 +324,7 @@ class ServerConnection:
         if session.state is not State.FAILED:
             self._detach(session)
             self._send(s2c.Unbound(session.sid))
-        session.state = State.GONE
+        self._enter(session, State.GONE)
 
     def _act(self, session: Session, message: c2s.SessionMessage, size: int) -> None:
         """Deal with a message whose turn it is."""
@@ -359,11 +364,7 @@ class ServerConnection:
 
     def _client_error(self, session: Session, message: c2s.ClientError) -> None:
         """The client now ignores the session, so it is ended for it to begin anew (``spec/protocol.md`` 2.3)."""
-        self._log(
-            "warning",
-            f"session {session.sid}, {session.path}: the client could not integrate a DOWNLOAD,"
-            f" error {message.code}: {message.message}",
-        )
+        self._out.append(ErrorReceived(message.code, printable(message.message), session))
         raise SessionFailed(
             SyncError(
                 Code.OTHER_SESSION_ERROR,
@@ -381,10 +382,12 @@ class ServerConnection:
                 SyncError(
                     Code.BOUND_IN_OTHER_SESSION,
                     f"client file {session.ident} is active in session {self._files[file].sid} of this connection",
-                )
+                ),
+                session,
             )
         self._files[file] = session
         session.identified(answer)
+        self._enter(session, State.ACTIVE)
         self._take_turn(session)
         self._go_on(session)
 
@@ -441,20 +444,20 @@ class ServerConnection:
         if not self._legacy:
             error = survivable(error)
         if error.code.of_connection:
-            raise ConnectionFailed(error)
+            raise ConnectionFailed(error, session)
         self._detach(session)
-        session.state = State.FAILED
+        self._enter(session, State.FAILED)
         self._tell(session, error)
 
     def _tell(self, session: Session, error: SyncError) -> None:
-        self._log("warning", f"session {session.sid}, {session.path}: error {error.code} sent: {error.text}")
+        self._out.append(ErrorSent("warning", error.code, printable(error.text), session))
         self._send(to_message(error, session.sid, self.negotiated))
 
     def _authentication_failed(self, session: Session, failure: AuthenticationFailed) -> None:
         if self._legacy:
             self._fail(session, of_authentication(failure))
             return
-        self._log("warning", f"session {session.sid}, {session.path}: {failure.text}")
+        self._log("warning", failure.text, session)
         self._close_unauthorized(failure.text)
 
     def _detach(self, session: Session) -> None:
@@ -470,9 +473,11 @@ class ServerConnection:
             del self._files[file]
         self._out.append(Leave(session))
 
-    def _end(self, error: SyncError, level: Literal["info", "warning"] = "warning") -> None:
-        """Send the one error that ends a connection, and end it (``spec/protocol.md`` 3.2)."""
-        self._log(level, f"error {error.code} sent: {error.text}")
+    def _end(
+        self, error: SyncError, session: Session | None = None, level: Literal["info", "warning"] = "warning"
+    ) -> None:
+        """Send the one error that ends a connection, and end it (``spec/protocol.md`` 3.2). ``session`` caused it."""
+        self._out.append(ErrorSent(level, error.code, printable(error.text), session))
         self._send(to_message(error, 0, self.negotiated))
         self._close(_OK, error.text)
 
@@ -498,5 +503,9 @@ class ServerConnection:
     def _send(self, message: _Reply) -> None:
         self._out.append(Send(message.encode()))
 
-    def _log(self, level: Literal["info", "warning", "error"], text: str) -> None:
-        self._out.append(Log(level, printable(text)))
+    def _enter(self, session: Session, state: State) -> None:
+        session.state = state
+        self._log("trace", f"is {state.name}", session)
+
+    def _log(self, level: Literal["trace", "info", "warning"], text: str, session: Session | None = None) -> None:
+        self._out.append(Log(level, printable(text), session))

@@ -26,11 +26,12 @@ class SessionFailed(Exception):
 
 
 class ConnectionFailed(Exception):
-    """The connection ends with ``error``."""
+    """The connection ends with ``error``. ``session``: the one whose message caused it, if one did."""
 
-    def __init__(self, error: SyncError) -> None:
+    def __init__(self, error: SyncError, session: "Session | None" = None) -> None:
         super().__init__(error.text)
         self.error = error
+        self.session = session
 
 
 class State(Enum):
@@ -67,7 +68,8 @@ ACCEPTED: Final[dict[State, tuple[type[c2s.SessionMessage], ...]]] = {
 
 @define(eq=False)
 class Session:
-    """One use of a session ident. To a host it is an opaque handle with a ``sid`` and a ``path``.
+    """One use of a session ident. To a host it is an opaque handle with a ``sid`` and a ``path``, on which it may note
+    the ``user`` and the ``realm`` once it knows them: whoever reads what is logged of the session looks there.
 
     The letters of ``spec/protocol.md`` 3.5: ``threshold`` is T, ``progress`` U, ``cursor`` D, ``locked_version`` L.
     """
@@ -81,6 +83,8 @@ class Session:
     uploads: deque[int] = field(factory=deque, repr=False)
     """The bytes of each upload asked of the Realm and not yet answered, in order."""
     ident: int = 0
+    user: str = ""
+    realm: str = ""
     cursor: DownloadCursor = field(factory=DownloadCursor, repr=False)
     threshold: UploadCursor = field(factory=UploadCursor, repr=False)
     progress: UploadCursor = field(factory=UploadCursor, repr=False)
@@ -96,12 +100,13 @@ class Session:
         """Raise :class:`ConnectionFailed` with 109 if ``message`` may not come in this state."""
         if not isinstance(message, ACCEPTED[self.state]):
             verb = type(message).__name__
-            raise ConnectionFailed(SyncError(Code.BAD_MESSAGE_ORDER, f"{verb} may not come in state {self.state.name}"))
+            text = f"{verb} may not come in state {self.state.name}"
+            raise ConnectionFailed(SyncError(Code.BAD_MESSAGE_ORDER, text), self)
 
     def state_request(self) -> None:
         """STATE_REQUEST may come once (``spec/protocol.md`` 3.10)."""
         if self._state_requested:
-            raise ConnectionFailed(SyncError(Code.BAD_MESSAGE_ORDER, "a second STATE_REQUEST"))
+            raise ConnectionFailed(SyncError(Code.BAD_MESSAGE_ORDER, "a second STATE_REQUEST"), self)
         self._state_requested = True
 
     def identify(self, message: c2s.Ident) -> Identify:
@@ -112,7 +117,6 @@ class Session:
 
     def identified(self, answer: Identified) -> None:
         """IDENT is accepted: set the cursors as in the last lines of ``spec/protocol.md`` 3.4."""
-        self.state = State.ACTIVE
         self.threshold = answer.upload
         self.locked_version = answer.locked_version
         self.advanced(answer.latest_version)

@@ -104,6 +104,13 @@ def parse_head(data: bytes) -> Head:
     return Head(match[1], tuple(int(arg) for arg in match[2].split()), match.end())
 
 
+def head_line(data: bytes) -> str:
+    """The head line of ``data`` for a log. It holds a verb and numbers only: what has another form is not shown, since
+    a token may be in it."""
+    match = _HEAD.match(data, 0, MAX_HEAD)
+    return match[0][:-1].decode("ascii") if match is not None else "no head line"
+
+
 def checked(head: Head, *ranges: tuple[int, int]) -> tuple[int, ...]:
     """The integers of ``head``: as many as there are ``ranges``, each within its own. Raises MalformedMessage."""
     verb = head.verb.decode("ascii")

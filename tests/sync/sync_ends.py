@@ -170,7 +170,7 @@ class Host:
         self.questions: deque[tuple[Decision, Callable[[], list[Decision]]]] = deque()
         self.sent: list[bytes] = []
         self.close: decisions.Close | decisions.Abort | None = None
-        self.log: list[decisions.Log] = []
+        self.log: list[decisions.Log | decisions.ErrorSent | decisions.ErrorReceived] = []
         self.is_reading = True
         self.fetches = 0
         world.hosts.append(self)
@@ -212,8 +212,10 @@ class Host:
                 self.sent.append(decision.data)
             case decisions.Close() | decisions.Abort():
                 self.close = decision
-            case decisions.Log():
+            case decisions.Log() | decisions.ErrorSent() | decisions.ErrorReceived():
                 self.log.append(decision)
+            case decisions.RoundTrip():
+                pass
             case decisions.PauseReading():
                 assert self.is_reading
                 self.is_reading = False

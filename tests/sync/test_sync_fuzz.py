@@ -76,10 +76,10 @@ def test_arbitrary_bytes_are_answered_with_one_error_and_the_end(messages: list[
     host = Host(World(), auto=False)
     host.say(*messages)
     if host.close is not None:
-        assert [type(decision) for decision in host.decisions if not isinstance(decision, decisions.Log)] == [
-            decisions.Send,
-            decisions.Close,
-        ]
+        assert [type(decision) for decision in host.decisions] in (
+            [decisions.ErrorSent, decisions.Send, decisions.Close],
+            [decisions.Log, decisions.Close],
+        )
 
 
 @settings(max_examples=300, deadline=None)

@@ -440,13 +440,38 @@ def test_a_client_that_could_not_integrate_is_told_to_begin_anew(host: Host) -> 
     code, session, content = error(answer)
     assert (code, session, content["action"], content["tryAgain"]) == (201, 1, "Transient", True)
     assert content["backoffIntervalSec"] == 60
-    assert any("212: bad\\x0a\\x1b[31m red" in line.text for line in host.log)
+    (report,) = [line for line in host.log if isinstance(line, decisions.ErrorReceived)]
+    assert (report.code, report.text, report.session.path) == (212, "bad\\x0a\\x1b[31m red", "/test")
     assert all(line.text.isprintable() for line in host.log)
 
 
 def test_errors_are_logged_with_number_and_text(host: Host) -> None:
     fails(host, BIND, BIND)
-    assert any("error 107" in line.text and "in use" in line.text for line in host.log)
+    (line,) = [line for line in host.log if isinstance(line, decisions.ErrorSent)]
+    assert (line.level, line.code, line.session) == ("warning", 107, None)
+    assert "in use" in line.text
+
+
+def test_an_error_is_logged_with_the_session_whose_message_caused_it(host: Host) -> None:
+    host.say(BIND)
+    session = host.session(1)
+    session.user, session.realm = "user", "/test"  # as a host notes them
+    fails(host, MESSAGES["mark"])
+    (line,) = [line for line in host.log if isinstance(line, decisions.ErrorSent)]
+    assert line.session is session
+    assert (line.session.user, line.session.realm) == ("user", "/test")
+
+
+def test_what_becomes_of_a_session_can_be_followed(host: Host) -> None:
+    active(host)
+    host.say(b"unbind 1\n")
+    states = [line.text for line in host.log if isinstance(line, decisions.Log) and line.level == "trace"]
+    assert states == ["is WAITING_FOR_IDENT", "is ACTIVE", "is GONE"]
+
+
+def test_round_trips_are_told_once_one_has_been_measured(host: Host) -> None:
+    host.say(b"ping 5 0\n", b"ping 6 17\n")
+    assert [each for each in host.decisions if isinstance(each, decisions.RoundTrip)] == [decisions.RoundTrip(17)]
 
 
 # REFRESH, STATE_REQUEST, CLIENT_VERSION_REQUEST, ALLOC (3.9 to 3.11)

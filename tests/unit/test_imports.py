@@ -16,6 +16,7 @@ PACKAGE: Final = Path(__file__).resolve().parents[2] / "realmserver"
 ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "_version": (),
     "log": (),
+    "metrics": ("_version",),
     "changeset": (),
     "merge": ("changeset",),
     "store": (),
@@ -24,10 +25,10 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "config": (),
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
-    "http": ("_version", "auth", "config", "log", "realms.paths", "store"),
-    "net": ("_version", "auth", "config", "log", "realms", "store", "sync"),
+    "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
+    "net": ("_version", "auth", "config", "log", "metrics", "realms", "store", "sync"),
     "process": ("_version", "log", "net.listeners"),
-    "tap": ("_version", "auth", "config", "http", "log", "net", "process", "realms", "store", "sync"),
+    "tap": ("_version", "auth", "config", "http", "log", "metrics", "net", "process", "realms", "store", "sync"),
     "cli": ("_version", "auth", "config", "realms.paths", "tap"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""

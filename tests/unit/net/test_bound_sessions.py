@@ -24,7 +24,7 @@ SHARED = '"shared"'
 class HeldWorkers:
     """In place of threads: work runs when the test says so, and timers never fire."""
 
-    def __init__(self, reactor: object) -> None:
+    def __init__(self, reactor: object, on_failure: object) -> None:
         self.waiting: deque[Callable[[], None]] = deque()
 
     def start(self) -> None: ...

@@ -2,7 +2,8 @@
 
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, upload
@@ -46,16 +47,40 @@ class Listener:
         self.superseded_by.append(by)
 
 
+class Figures:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.pending = 0
+        self.commits = 0
+
+    def opened(self) -> None:
+        self.open += 1
+
+    def closed(self) -> None:
+        self.open -= 1
+
+    def waiting(self, size: int) -> None:
+        self.pending += size
+
+    @contextmanager
+    def integrating(self) -> Iterator[None]:
+        yield
+        self.commits += 1
+
+
 class Bench:
     """A LiveRealm with everything around it."""
 
     def __init__(self, store: MemoryStore | None = None) -> None:
+        self.figures = Figures()
         self.store = store or memory_store()
         self.workers = HeldWorkers()
         self.encoded = 0
         self.live: LiveRealm[Body] = LiveRealm(
             "/test", lambda: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
-            self.encode, lambda live: None,
+            self.encode, lambda live: None, self.figures,
         )  # fmt: skip
 
     def encode(self, entries: Sequence[DownloadEntry]) -> Body:
@@ -481,6 +506,36 @@ def test_room_is_given_back_for_what_was_refused_unlooked_at(monkeypatch: pytest
     bench.live.upload(upload(client.ident, (3, 0, b"\x3f")), done.append)
     bench.workers.run_all()
     assert [type(answer) for answer in done] == [BadUpload, BadUpload, UploadDone, BadUpload]
+
+
+def test_an_observer_hears_how_much_waits_and_when_it_is_done() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: None)
+    bench.live.upload(upload(client.ident, (3, 0, b"\xff")), lambda answer: None)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), lambda answer: None)
+    assert bench.figures.pending == len(schema()) + 1 + 2 * ENTRY_COST
+    assert (bench.figures.open, bench.figures.commits) == (1, 0)
+    bench.workers.run_all()
+    assert (bench.figures.pending, bench.figures.open, bench.figures.commits) == (0, 1, 2)
+    bench.live.close_store(lambda: None)
+    bench.workers.run_all()
+    assert bench.figures.open == 0
+
+
+def test_an_answer_tells_the_log_what_an_upload_led_to() -> None:
+    bench = Bench()
+    one, two = bench.client(), bench.client()
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(one.ident, (2, 0, schema()), (3, 0, create())), done.append)
+    bench.live.upload(upload(two.ident, (2, 0, create())), done.append)
+    bench.workers.run_all()
+    first, second = done
+    assert isinstance(first, UploadDone)
+    assert isinstance(second, UploadDone)
+    assert (first.version, first.merged) == (2, 0)
+    assert second.version == 3
+    assert second.merged > 0
 
 
 def test_a_realm_whose_first_work_fails_can_be_used_afterwards() -> None:
