@@ -32,7 +32,7 @@ THREADS: Final = 8
 """Threads for Realms: they wait for the disk most of the time, and a slow fsync in one Realm must not stop others."""
 
 STOP_TIMEOUT: Final = 10
-"""Seconds that clients have to close their connections when the server stops."""
+"""Seconds that clients have to close their connections when the server stops (``performance.stop_timeout``)."""
 
 IDLE_TIMEOUT: Final = 30 * 60
 """Seconds without a byte from a client after which it is taken for gone: a live one sends PINGs (``spec/protocol.md``
@@ -107,8 +107,9 @@ class RealmEnvironment:
 class SyncService(Service):
     """Serves sync connections from Realms in ``store``.
 
-    ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once. ``metrics``
-    counts (None: for nobody); ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
+    ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once;
+    ``stop_timeout``: seconds that clients have to leave when the service stops. ``metrics`` counts (None: for nobody);
+    ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
     """
 
     name = "sync"
@@ -121,6 +122,7 @@ class SyncService(Service):
         gate: Gate,
         *,
         max_open_files: int = 256,
+        stop_timeout: float = STOP_TIMEOUT,
         metrics: Metrics | None = None,
         on_failure: Callable[[str], None] = lambda realm: None,
     ) -> None:
@@ -128,6 +130,7 @@ class SyncService(Service):
         self.tokens = tokens
         self.metrics: Metrics = metrics or Metrics()
         self.is_stopping = False
+        self._stop_timeout = stop_timeout
         self._gate = gate
         self._store = store
         self._on_failure = on_failure
@@ -213,7 +216,7 @@ class SyncService(Service):
             closed = self._all_closed = Deferred()
             for connection in list(self._connections):
                 connection.shutdown()
-            timeout = self.reactor.callLater(STOP_TIMEOUT, self._drop_all)
+            timeout = self.reactor.callLater(self._stop_timeout, self._drop_all)
             await closed
             if timeout.active():
                 timeout.cancel()

@@ -29,6 +29,7 @@ APP = b"/api/client/v2.0/app/my-app/realm-sync"
 RSV_FRAME = b"\xc2\x80\0\0\0\0"
 CLOSE_FRAME = b"\x88\x80\0\0\0\0"
 PING_FRAME = b"\x89\x80\0\0\0\0"
+STOP_TIMEOUT = 3
 USER = AppUser("user", "my-app", "login", 0)
 
 
@@ -55,7 +56,8 @@ class Fixture:
         self.door = OpenDoor()
         gate: Any = self.door
         store = MemoryStore(random_bytes=os.urandom)
-        self.service = SyncService(reactor, store, Tokens(make_keys(keys / "key.pub", keys / "key")), gate)
+        tokens = Tokens(make_keys(keys / "key.pub", keys / "key"))
+        self.service = SyncService(reactor, store, tokens, gate, stop_timeout=STOP_TIMEOUT)
         self.site = QuietSite(self.service.resource(), reactor)
 
     def connect(self, path: bytes = APP, version: int = 9, early: bytes = b"") -> Any:
@@ -180,3 +182,16 @@ def test_a_fault_of_ours_ends_one_connection_and_is_logged(server: Fixture) -> N
     failures = [event["log_failure"] for event in logged if "log_failure" in event]
     assert [failure.type for failure in failures] == [ZeroDivisionError]
     assert transport.disconnected
+
+
+def test_a_stop_waits_for_clients_as_long_as_it_was_told_and_no_longer(server: Fixture) -> None:
+    server.service.startService()
+    transport = server.connect()
+    (connection,) = server.service._connections
+    stopped = server.service.stopService()
+    server.reactor.advance(STOP_TIMEOUT - 1)
+    assert not transport.disconnected
+    server.reactor.advance(1)
+    assert transport.disconnected  # the fixture's transport tells nobody of its end
+    connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert stopped.called
