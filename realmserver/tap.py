@@ -198,7 +198,7 @@ def build(configuration: Configuration, keys: Keys, reactor: Any, metrics: Metri
         services.addService(service)  # type: ignore[no-untyped-call]
     resources = {"proxy.http": sync.resource(api), "network.sync": sync.resource(), "network.http": api}
     for section, address, port in listeners(configuration):
-        site = QuietSite(resources[section], reactor, Traffic(metrics))
+        site = QuietSite(resources[section], reactor, answered=Traffic(metrics))
         services.addService(Listener(reactor, section, address, port, site))  # type: ignore[no-untyped-call]
     return services
 
