@@ -116,6 +116,7 @@ class QuietSite(Site):
         resource: IResource,
         reactor: IReactorTime,
         trusted_proxies: Sequence[Network] = LOCAL_PROXIES,
+        *,
         answered: Callable[[HTTPRequest], None] | None = None,
     ) -> None:
         self.trusted_proxies = tuple(trusted_proxies)
