@@ -25,7 +25,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "realms.paths", "store"),
-    "net": ("_version", "auth", "config", "log", "realms", "store", "sync"),
+    "net": ("_version", "auth", "config", "http", "log", "realms", "store", "sync"),
     "tap": ("_version", "auth", "config", "http", "log", "net", "realms", "store", "sync"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
