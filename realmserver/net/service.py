@@ -20,7 +20,7 @@ from realmserver.log import get_logger
 from realmserver.metrics import Metrics
 from realmserver.net.connection import Live, SyncConnection
 from realmserver.net.report import RealmFigures
-from realmserver.net.upgrade import NotFound, SyncTree
+from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
 from realmserver.store.interface import Store, StoreError
@@ -151,7 +151,8 @@ class SyncService(Service):
 
     def resource(self, fallback: IResource | None = None) -> IResource:
         """The root of a site that takes sync connections; other requests go to ``fallback``."""
-        return SyncTree(self, fallback if fallback is not None else NotFound())  # type: ignore[no-untyped-call]
+        other = fallback if fallback is not None else NotFound()  # type: ignore[no-untyped-call]
+        return SyncTree(lambda app_id: UpgradeResource(self, app_id), other)
 
     # For connections.
 

@@ -5,6 +5,7 @@ autobahn sees it: a real client crashes on a 101 without the right subprotocol, 
 read the body. What autobahn is then given holds no token, so that it cannot log one.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
@@ -148,19 +149,23 @@ class _Factory(WebSocketServerFactory):
 
 class SyncTree(Resource):
     """Finds the sync addresses in a site's URLs: ``/realm-sync`` (with or without a path) and
-    ``/api/client/v2.0/app/<app id>/realm-sync``. Everything else is ``fallback``'s."""
+    ``/api/client/v2.0/app/<app id>/realm-sync``. Everything else is ``fallback``'s.
 
-    def __init__(self, service: Door, fallback: IResource) -> None:
+    ``sync`` gives the resource for an app id, and for None that for ``/realm-sync``: :class:`UpgradeResource` where the
+    sync service is in this process, a ``net.forward.Forwarder`` where it is not.
+    """
+
+    def __init__(self, sync: Callable[[str | None], IResource], fallback: IResource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._service = service
+        self._sync = sync
         self._fallback = fallback
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         segments: list[bytes] = [path, *(request.postpath or [])]
         if path == b"realm-sync":
-            return UpgradeResource(self._service, None)
+            return self._sync(None)
         if len(segments) == 6 and segments[:4] == [b"api", b"client", b"v2.0", b"app"] and segments[5] == b"realm-sync":
-            return UpgradeResource(self._service, segments[4].decode("ascii", "replace"))
+            return self._sync(segments[4].decode("ascii", "replace"))
         if self._fallback.isLeaf:
             request.prepath, request.postpath = [], segments
             return self._fallback
@@ -212,7 +217,9 @@ def _drop(data: bytes) -> None:
 
 def _peer(request: Request) -> str:
     address = request.getClientAddress()  # type: ignore[no-untyped-call]
-    return f"{address.host}:{address.port}" if hasattr(address, "host") else str(address)
+    if not hasattr(address, "host"):
+        return str(address)
+    return f"{address.host}:{address.port}" if address.port else str(address.host)  # a proxy tells no port
 
 
 def _refuse(request: Request, status: int, body: str) -> bytes:

@@ -26,7 +26,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
-    "net": ("_version", "auth", "config", "log", "metrics", "realms", "store", "sync"),
+    "net": ("_version", "auth", "config", "http", "log", "metrics", "realms", "store", "sync"),
     "process": ("_version", "log", "net.listeners"),
     "tap": ("_version", "auth", "config", "http", "log", "metrics", "net", "process", "realms", "store", "sync"),
     "cli": ("_version", "auth", "config", "realms.paths", "tap"),
