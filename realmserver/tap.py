@@ -10,14 +10,15 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -37,7 +38,12 @@ from realmserver.config.load import ConfigurationError, load
 from realmserver.config.load import Options as ConfigurationOptions
 from realmserver.config.model import Configuration
 from realmserver.http.app_services import Surroundings, make_api
+from realmserver.http.health import DiskSpace, Health, HealthResource, MetricsResource, RealmFailures
 from realmserver.http.site import QuietSite
+from realmserver.http.traffic import Traffic
+from realmserver.http.tree import make_site_tree
+from realmserver.metrics import Metrics
+from realmserver.net.delay import DelayMeter
 from realmserver.net.listeners import ALL_IPV4, ALL_IPV6, CannotListen, Listener, own_address
 from realmserver.net.service import SyncService
 from realmserver.store.interface import StoreError
@@ -53,6 +59,8 @@ PURGE_LOGINS: Final = 24 * 60 * 60
 """Seconds between two removals of logins that have expired: they are refused anyway, and only take room."""
 
 OPEN_TO_ALL: Final = "In this version every authenticated user may open every Realm."
+
+T = TypeVar("T")
 
 logger = log.get_logger("server")
 
@@ -132,9 +140,13 @@ def _twistd_log(twistd: Mapping[str, Any] | None) -> Path | None:
     return Path(name).absolute() if name is not None else None
 
 
-def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiService:
+def build(configuration: Configuration, keys: Keys, reactor: Any, metrics: Metrics, health: Health) -> MultiService:
     """All services, wired, the listeners last, so that they stop first. Raises :class:`StoreError` if the data cannot
     be used."""
+
+    def in_thread(function: Callable[[], T]) -> Deferred[T]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), function)
+
     root, ttls = configuration.storage.root_path, configuration.auth.ttls
     store = LmdbStore(root, random_bytes=os.urandom)  # it also locks the data directory
     system = LmdbSystemStore(root)
@@ -142,7 +154,19 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
     tokens = Tokens(keys, access_ttl=ttls.access_token, refresh_ttl=ttls.refresh_token)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
-    sync = SyncService(reactor, store, tokens, gate, max_open_files=configuration.performance.max_open_files)
+    failures = RealmFailures()
+    metrics.watch_disk(root)
+    health.add(DiskSpace(root))
+    health.add(failures)
+    sync = SyncService(
+        reactor,
+        store,
+        tokens,
+        gate,
+        max_open_files=configuration.performance.max_open_files,
+        metrics=metrics,
+        on_failure=failures.note,
+    )
 
     def login_ended(user_id: str, session_id: str | None) -> None:
         gate.forget(user_id, session_id)
@@ -157,19 +181,32 @@ def build(configuration: Configuration, keys: Keys, reactor: Any) -> MultiServic
         new_id=_new_id,
         on_end=login_ended,
     )
-    api = make_api(logins, Surroundings(clock=time.time, new_id=_new_id))
+    api = make_site_tree(
+        make_api(logins, Surroundings(clock=time.time, new_id=_new_id)),
+        {
+            "health": HealthResource(health, in_thread),
+            "metrics": MetricsResource(metrics, tokens, _came_from_here, in_thread),
+        },
+    )
     services = Services(system)
 
     def purge() -> Deferred[int]:
         return account_threads.run(accounts.purge_expired, time.time()).addErrback(_purge_failed)
 
-    for service in (account_threads, hashing_threads, sync, TimerService(PURGE_LOGINS, purge)):  # type: ignore[no-untyped-call]
+    timer, delay = TimerService(PURGE_LOGINS, purge), DelayMeter(reactor, metrics)  # type: ignore[no-untyped-call]
+    for service in (account_threads, hashing_threads, sync, timer, delay):
         services.addService(service)  # type: ignore[no-untyped-call]
     resources = {"proxy.http": sync.resource(api), "network.sync": sync.resource(), "network.http": api}
     for section, address, port in listeners(configuration):
-        site = QuietSite(resources[section], reactor)
+        site = QuietSite(resources[section], reactor, answered=Traffic(metrics))
         services.addService(Listener(reactor, section, address, port, site))  # type: ignore[no-untyped-call]
     return services
+
+
+def _came_from_here(request: Any) -> bool:
+    peer = getattr(request.getClientAddress(), "host", "")
+    forwarded = any(request.getHeader(name) for name in (b"X-Forwarded-For", b"Forwarded", b"X-Real-IP"))
+    return peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1") and not forwarded
 
 
 def _purge_failed(failure: Failure) -> int:
@@ -247,6 +284,9 @@ class Server(MultiService):
         self._observer = observer
         self._reactor = reactor
         self._stopping = False
+        self._health = Health(sources=[lambda now: observer.problem])
+        self._metrics = Metrics()
+        self._metrics.watch_log(observer.lines, log.LEVELS)
 
     def setServiceParent(self, parent: Any) -> None:
         """twistd puts the server into its application here: the moment to say where the log goes."""
@@ -258,7 +298,8 @@ class Server(MultiService):
         """Prepare, wire and open all ports; where that fails, say why in one line and raise :class:`StartFailed`."""
         try:
             keys = prepare(self.configuration)
-            self.addService(build(self.configuration, keys, self._reactor))  # type: ignore[no-untyped-call]
+            built = build(self.configuration, keys, self._reactor, self._metrics, self._health)
+            self.addService(built)  # type: ignore[no-untyped-call]
             super().privilegedStartService()  # type: ignore[no-untyped-call]
         except (KeyFileError, StoreError, CannotListen) as error:
             self._fail(str(error))
@@ -271,6 +312,7 @@ class Server(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop everything, the listeners first, and say so."""
+        self._health.stopping()
         stopped: Deferred[Any] = maybeDeferred(super().stopService)
         return stopped.addCallback(self._stopped)
 
@@ -284,6 +326,7 @@ class Server(MultiService):
             logger.info(notice)
         if self._observer.path is not None:  # else the announcement, which says it, stands right there
             logger.warn(OPEN_TO_ALL)
+        self._health.started()
         logger.info("ready")
 
     def _stop_on_signal(self, number: int, _: FrameType | None) -> None:
