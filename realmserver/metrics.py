@@ -72,7 +72,7 @@ class Metrics:
     name, less ``ros_sync_`` and ``_total``."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
+        self.registry = CollectorRegistry()
 
         self.connection_started = self._counter("connection_started", "Sync connections opened.")
         self.connection_terminated = self._counter("connection_terminated", "Sync connections ended.")

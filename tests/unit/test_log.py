@@ -1,6 +1,7 @@
 """The form of a line, the levels, and what libraries say."""
 
 import io
+import json
 import logging
 import stat
 from collections.abc import Iterator
@@ -52,6 +53,73 @@ def test_a_message_is_one_line_whatever_it_holds(text: str, component: str) -> N
     assert len(line.splitlines()) == 1
     assert line.endswith("\n")
     assert line[:-1].isprintable() or not any(ord(character) < 32 for character in line[:-1])
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_json_line_is_one_object_whatever_it_holds(text: str, component: str, user: str) -> None:
+    event = {"log_time": 0.0, "log_namespace": component, "log_format": "{text} {user}", "text": text, "user": user}
+    line = log.format_json(event)
+    assert len(line.splitlines()) == 1
+    assert line.endswith("\n")
+    found = json.loads(line)
+    assert (found["message"], found["user"]) == (f"{text} {user}", user)
+    assert set(found) == {"time", "level", "component", "message", "user"}
+
+
+def test_the_form_of_a_json_line() -> None:
+    event = {
+        "log_time": 1496430437.703,
+        "log_namespace": "realmserver.sync",
+        "log_level": LogLevel.warn,
+        "log_format": "{connection}: error {code} sent",
+        "connection": "c0ffee",
+        "code": 212,
+        "secret": object(),
+    }
+    assert json.loads(log.format_json(event)) == {
+        "time": "2017-06-02T19:07:17.703Z",
+        "level": "warn",
+        "component": "sync",
+        "message": "c0ffee: error 212 sent",
+        "connection": "c0ffee",
+        "code": 212,
+    }
+
+
+def test_a_json_line_has_the_traceback_of_a_fault_of_ours() -> None:
+    event = {"log_time": 0.0, "log_level": LogLevel.error, "log_format": "failed", "log_failure": failure()}
+    found = json.loads(log.format_json(event))
+    assert found["message"] == "failed: ValueError: seven\neight"
+    assert found["traceback"].startswith("Traceback (most recent call last):\n")
+
+
+def test_json_lines_go_where_lines_go_and_libraries_are_among_them(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    observer = log.LineObserver(None, path, as_json=True)
+    globalLogPublisher.addObserver(observer)
+    log.set_level("all")
+    log.route_standard_logging()
+    try:
+        Logger(namespace="twisted.web").info("one")
+        WebSocketServerProtocol.log.warn("two")
+        logging.getLogger("realmserver.realms.integrate").warning("three")
+        path.rename(tmp_path / "server.log.1")
+        observer.reopen()
+        log.get_logger("sync").detail("four of {realm}", realm="/a\nb")
+    finally:
+        globalLogPublisher.removeObserver(observer)
+        log.set_level("info")
+    old = [json.loads(line) for line in (tmp_path / "server.log.1").read_text().splitlines()]
+    assert [(line["level"], line["message"]) for line in old] == [("debug", "one"), ("warn", "two"), ("warn", "three")]
+    (new,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (new["level"], new["component"], new["realm"]) == ("detail", "sync", "/a\nb")
+
+
+def test_lines_are_counted_by_level(out: io.StringIO) -> None:
+    observer = log.LineObserver(out)
+    for severity in (log.INFO, log.WARN, log.WARN, log.TRACE):
+        observer(log.event("x", severity, "m"))
+    assert dict(zip(log.LEVELS, observer.lines, strict=True)) == dict.fromkeys(log.LEVELS, 0) | {"info": 1, "warn": 2}
 
 
 def test_a_very_long_message_is_cut(out: io.StringIO) -> None:
@@ -157,6 +225,11 @@ def test_a_log_file_is_private_and_can_be_rotated(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) & 0o027 == 0
     path.unlink()
     tmp_path.joinpath("server.log").mkdir()
+    assert observer.problem == ""
     with pytest.raises(OSError, match="directory"):
         observer.reopen()
+    assert observer.problem == "the log file cannot be opened anew: Is a directory"
     observer(event)
+    tmp_path.joinpath("server.log").rmdir()
+    observer.reopen()
+    assert observer.problem == ""
