@@ -47,6 +47,8 @@ FIELDS: Final = (
     "user",
     "peer",
     "code",
+    "close_code",
+    "ending",
     "client_file",
     "changesets",
     "bytes",
