@@ -70,7 +70,11 @@ class QuietSite(Site):
     noisy = False
 
     def __init__(
-        self, resource: IResource, reactor: IReactorTime, answered: Callable[[HTTPRequest], None] | None = None
+        self,
+        resource: IResource,
+        reactor: IReactorTime,
+        *,
+        answered: Callable[[HTTPRequest], None] | None = None,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             resource, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor

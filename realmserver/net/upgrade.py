@@ -109,9 +109,9 @@ class UpgradeResource(Resource):
         headers.setRawHeaders("Sec-WebSocket-Protocol", [negotiated.name])
         for name in ("Sec-WebSocket-Extensions", "Authorization", "Origin", "Cookie"):
             headers.removeHeader(name)
-        log.detail(
-            "{id}: upgrade of {peer}, {agent}",
-            id=upgrade.connection_id,
+        log.debug(
+            "{connection}: upgrade of {peer}, {agent}",
+            connection=upgrade.connection_id,
             peer=_peer(request),
             agent=_header(request, "User-Agent") or "no User-Agent",
         )

@@ -233,7 +233,7 @@ def test_openmetrics_is_given_to_who_asks_for_it(site: Monitored) -> None:
 def test_what_monitors_ask_for_is_not_counted_as_traffic(site: Monitored) -> None:
     site.is_local = True
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]
-    channel: Any = QuietSite(site.tree, Clock(), Traffic(site.metrics)).buildProtocol(None)  # type: ignore[no-untyped-call]
+    channel: Any = QuietSite(site.tree, Clock(), answered=Traffic(site.metrics)).buildProtocol(None)  # type: ignore[no-untyped-call]
     channel.makeConnection(transport)
     for path in ("/health", "/metrics", "/metrics/", "/x"):
         channel.dataReceived(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc".encode())
