@@ -29,8 +29,13 @@ CLIENT_RESETS: Final = frozenset(code for code in Code if recommended_action(cod
 """Errors after which a client file can't go on as it is."""
 
 
+SEVERAL: Final = "several"
+"""Stands for the user of a connection whose sessions are of more than one."""
+
+
 class ConnectionReport:
-    """Tells of one connection: ``connection`` is its id, ``peer`` whom it came from, ``login`` who is behind it."""
+    """Tells of one connection: ``connection`` is its id, ``peer`` whom it came from, ``login`` who is behind it. Where
+    that is nobody, who binds its sessions is named."""
 
     def __init__(self, connection: str, peer: str, login: AppUser | None, metrics: Metrics) -> None:
         self.connection: str = connection
@@ -66,9 +71,12 @@ class ConnectionReport:
         self._is_open = False
         ending = self._ending or ending_of(cause)
         self.metrics.connection_ended(ending)
-        log.info("{connection}: disconnected, close code {close_code} ({ending})",
-            connection=self.connection, close_code=code, ending=ending,
-        )  # fmt: skip
+        log.info(
+            "{connection}: disconnected, close code {close_code} ({ending})",
+            connection=self.connection,
+            close_code=code,
+            ending=ending,
+        )
 
     def dropped(self, reason: str, ending: str) -> None:
         """The connection is being dropped; ``reason`` is for the log, ``ending`` as in :meth:`ends_for`."""
@@ -106,6 +114,10 @@ class ConnectionReport:
 
     def bound(self, session: Session) -> None:
         """The session is bound to its Realm."""
+        if not self._user:
+            self._user = session.user
+        elif self._user != session.user:
+            self._user = SEVERAL
         self.metrics.session_started.inc()
         self.metrics.session_online.inc()
         self._session("bound to Realm {realm}, user {user}", session)

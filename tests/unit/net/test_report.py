@@ -227,6 +227,20 @@ def test_errors_name_the_peer_the_user_and_the_realm(server: Fixture, out: io.St
     assert found["ros_sync_protocol_violated_total"] == 0
 
 
+def test_an_error_of_a_connection_names_who_has_bound_its_sessions(
+    server: Fixture, out: io.StringIO, tmp_path: Path
+) -> None:
+    keys = load_keys(tmp_path / "key.pub", tmp_path / "key")
+    tokens = [signed_wire_form(keys, b'{"identity": "%s", "access": ["download"]}' % user) for user in (b"a", b"b")]
+    one, _ = active(server, b"/realm-sync", "/a/b", tokens[0])
+    one.say(b"nonsense")
+    several, _ = active(server, b"/realm-sync", "/a/b", tokens[0])
+    several.say(c2s.Bind(2, "/c", tokens[1], need_ident=True).encode())
+    several.heard()
+    several.say(b"nonsense")
+    assert [line.rpartition(", ")[2] for line in lines(out, "warn")] == ["user a)", "user several)"]
+
+
 def test_json_lines_have_the_values_by_their_names(server: Fixture) -> None:
     stream = io.StringIO()
     observer = log.LineObserver(stream, as_json=True)
