@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -35,6 +36,7 @@ from realmserver.auth.workers import store_worker
 from realmserver.config.check import listeners
 from realmserver.config.load import ConfigurationError, load
 from realmserver.config.load import Options as ConfigurationOptions
+from realmserver.config.machine import this_machine
 from realmserver.config.model import Configuration
 from realmserver.http.app_services import Surroundings, make_api
 from realmserver.http.site import QuietSite
@@ -91,17 +93,13 @@ def makeService(options: Options) -> "Server":
             ConfigurationOptions(
                 options["root"], options["public-key"], options["private-key"], options["default-root"]
             ),
+            this_machine(datetime.now(UTC), is_only_check=bool(checked_only)),
         )
     except ConfigurationError as error:
         if error.log_path is not None and not checked_only:
-            _log_problems(error.log_path, error.problems)
-        _give_up(*error.problems)
+            _log_problems(error.log_path, [problem.headline for problem in error.problems])
+        _give_up(*map(str, error.problems))
     if checked_only:
-        try:
-            if configuration.auth.private_key_path.exists():
-                load_keys(configuration.auth.public_key_path, configuration.auth.private_key_path)
-        except KeyFileError as error:
-            _give_up(str(error))
         print(f"{checked_only}: the configuration is valid")
         raise SystemExit(0)
     log.set_level(configuration.logging.level)

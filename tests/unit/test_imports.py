@@ -21,7 +21,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "store": (),
     "realms": ("changeset", "merge", "store.interface"),
     "sync": ("realms.requests",),
-    "config": (),
+    "config": ("auth.certificates", "auth.keys"),
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "realms.paths", "store"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from server_process import free_ports
 from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactor
 from twisted.plugin import getPlugins
@@ -40,7 +41,11 @@ def test_a_check_of_the_configuration_looks_into_the_key_files(
 ) -> None:
     """What it calls valid must start."""
     file = tmp_path / "c.yml"
-    file.write_text(f"storage: {{root_path: {tmp_path}/data}}\n")
+    public, sync, http = free_ports(3)
+    file.write_text(
+        f"storage: {{root_path: {tmp_path}/data}}\nproxy: {{http: {{listen_port: {public}}}}}\n"
+        f"network: {{sync: {{listen_port: {sync}}}, http: {{listen_port: {http}}}}}\n"
+    )
     options = tap.Options()  # type: ignore[no-untyped-call]
     options.parseOptions(["--check-configuration", str(file)])  # type: ignore[no-untyped-call]
 
@@ -57,7 +62,7 @@ def test_a_check_of_the_configuration_looks_into_the_key_files(
     (tmp_path / "data" / "keys" / "token-signature.pub").write_text("rubbish")
     code, out, err = check()
     assert (code, out) == (1, "")
-    assert err.startswith(f"error: {tmp_path}/data/keys/token-signature.pub is not a public key")
+    assert err.startswith(f"error: auth.public_key_path: {tmp_path}/data/keys/token-signature.pub is not a public key")
 
 
 def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
@@ -71,8 +76,8 @@ def test_what_is_wrong_with_the_configuration_also_goes_to_its_log(
         with pytest.raises(SystemExit) as caught:
             tap.makeService(options)
         assert caught.value.code == 1
-        problem = capfd.readouterr().err.strip().removeprefix("error: ")
-        assert problem.startswith(f"{file}:2: storage.root_path: must be a path")
+        problem = capfd.readouterr().err.splitlines()[0].removeprefix("error: ")
+        assert problem.startswith(f"{file}:2:22: storage.root_path: must be a path")
         assert (tmp_path / "server.log").exists() == logged
     assert (tmp_path / "server.log").read_text().endswith(f"Z - fatal: server: {problem}\n")
 
