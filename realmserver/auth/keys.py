@@ -10,7 +10,8 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,10 @@ ADMIN_TOKEN_PAYLOAD: Final = {"identity": "__auth", "access": ["upload", "downlo
 
 
 class KeyFileError(Exception):
-    """A key or token file cannot be used or made; the text names the file, the fault and the cure."""
+    """A key or token file cannot be used or made; the text names the file, the fault and the cure. ``path`` is the
+    file that is to be mended, where one of a pair was found at fault."""
+
+    path: Path | None = None
 
 
 @frozen
@@ -53,14 +57,25 @@ def load_keys(public_path: Path, private_path: Path) -> Keys:
     Both files must be PEM and hold RSA keys of at least ``MIN_KEY_BITS``; the private key must not be encrypted, and
     the two must match. Raises :class:`KeyFileError`.
     """
-    public = _load_public(public_path)
-    private = _load_private(private_path)
+    with _at_fault(public_path):
+        public = _load_public(public_path)
+    with _at_fault(private_path):
+        private = _load_private(private_path)
     if private.public_key().public_numbers() != public.public_numbers():
         raise KeyFileError(
             f"{public_path} and {private_path} are not the two halves of one key. Name the right files, or make the "
             f"public half anew: openssl rsa -in {private_path} -pubout -out {public_path}"
         )
     return _pair(private)
+
+
+@contextmanager
+def _at_fault(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyFileError as error:
+        error.path = path
+        raise
 
 
 def make_keys(public_path: Path, private_path: Path) -> Keys:

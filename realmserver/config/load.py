@@ -1,35 +1,25 @@
 """From a YAML file and command-line options to a :class:`~realmserver.config.model.Configuration`.
 
-Whatever is wrong is gathered and reported in one go, each with file and line, the key, what is wrong and what to write
-(``spec/http-api.md`` 6.1). Options override the file. What the keys mean is in ``model``; what must hold between them
-and on this machine is in ``check``.
+Whatever is wrong is gathered and reported in one go, in the order of the file, each with its place, the key, what is
+wrong and what to write (``spec/http-api.md`` 6.1). Options override the file. How a file is read is in
+``config.reader``, what must hold between keys and on this machine in ``config.check``.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-import yaml
-from attrs import define, field, frozen
+from attrs import evolve, frozen
 
-from realmserver.config import check, model
+from realmserver.config import check, model, schema
+from realmserver.config.kinds import A_PATH, BadValue
+from realmserver.config.machine import Machine
+from realmserver.config.problem import ConfigurationError, Problem
+from realmserver.config.reader import Reader
 
-MAX_FILE_SIZE: Final = 1 << 20
-"""Bytes. The commented file of the manual has 13,000; a file this large is not a configuration."""
+ROOT: Final = "storage.root_path"
+KEY_PATHS: Final = ("auth.public_key_path", "auth.private_key_path")
 
-MAX_LINE_SHOWN: Final = 120
-"""Characters of a faulty line that a message repeats."""
-
-
-class ConfigurationError(Exception):
-    """The configuration is wrong. ``problems`` are ready to print, one line or a few each; ``log_path`` is the log they
-    belong into as well (section 6.1), None where none is configured."""
-
-    def __init__(self, problems: Sequence[str], log_path: Path | None = None) -> None:
-        super().__init__("\n".join(problems))
-        self.problems: tuple[str, ...] = tuple(problems)
-        self.log_path: Path | None = log_path
+__all__ = ["ConfigurationError", "Options", "load"]
 
 
 @frozen
@@ -42,232 +32,101 @@ class Options:
     default_root: str | None = None
 
 
-def load(file: str | None, options: Options | None = None) -> model.Configuration:
+def load(file: str | None, options: Options | None = None, machine: Machine | None = None) -> model.Configuration:
     """Read ``file`` (None: all defaults), let ``options`` override it, and check the result.
 
+    Without a ``machine``, nothing is asked of it but files: its ports and the dates of certificates are not looked at.
     Raises :class:`ConfigurationError` with all problems found.
     """
-    reader = _Reader(file or "")
-    if file is not None:
-        reader.read_file(file)
-    reader.apply_options(options or Options())
-    log_path = reader.values.get("logging.path")
-    if reader.problems:
-        raise ConfigurationError(reader.problems, log_path)
-    configuration = model.make(reader.values, tuple(reader.notices))
-    problems = [reader.problem_at(name, text) for name, text in check.problems(configuration)]
-    if problems:
-        raise ConfigurationError(problems, log_path)
-    notices = configuration.notices + tuple(check.notices(configuration))
-    return model.make(reader.values, notices)
+    reader = Reader(file)
+    if file is not None and not reader.read_file():
+        raise ConfigurationError(reader.problems)
+    return finish(reader, options or Options(), machine)
 
 
-def _is_empty(node: yaml.Node) -> bool:
-    if isinstance(node, yaml.ScalarNode):
-        return _value(node) is None
-    return not node.value
+def finish(reader: Reader, options: Options, machine: Machine | None) -> model.Configuration:
+    """The configuration of what was read; raises as :func:`load` does."""
+    _apply_servers(reader)
+    _apply_options(reader, options)
+    problems = list(reader.problems)
+    if ROOT in reader.values:
+        configuration: model.Configuration = schema.make(model.Configuration, reader.values)
+        problems += _problems_of(configuration, reader, machine)
+        if not problems:
+            return evolve(configuration, notices=tuple(check.notices(configuration)))
+    # The order of the file; what stands in no file comes last. Sorting keeps the order of equals.
+    problems.sort(key=lambda each: (not each.line, each.line, each.column))
+    raise ConfigurationError(problems, reader.values.get("logging.path"))
 
 
-def _is_off(node: yaml.Node) -> bool:
-    """Empty, or not switched on: ``enable`` is there and false."""
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            if name.value == "enable" and isinstance(value, yaml.ScalarNode):
-                return _value(value) is False
-    return _is_empty(node)
+def _problems_of(configuration: model.Configuration, reader: Reader, machine: Machine | None) -> Iterator[Problem]:
+    """What the checks find, with its place. What rests on a key that is wrong by itself is left out."""
+
+    def where(name: str) -> str:
+        place = reader.place(name)
+        return f" ({place})" if place is not None else ""
+
+    for each in check.findings(configuration, where, machine):
+        names = (each.key, *each.others)
+        if not any(reader.is_bad(name) for name in names):
+            place = next((place for name in names if (place := reader.place(name)) is not None), None)
+            yield reader.problem(each.key, each.text, place)
 
 
-def _has_only_standing_providers(node: yaml.Node) -> bool:
-    """Only the providers that are always on (section 6.2)."""
-    if isinstance(node, yaml.MappingNode):
-        return all(name.value in ("realm", "password") and _is_empty(value) for name, value in node.value)
-    return _is_empty(node)
+def _apply_servers(reader: Reader) -> None:
+    """A sync service of the list that is here is another way to write ``network.sync``."""
+    servers = reader.values.get("sync.servers", ())
+    if len(servers) != 1 or not servers[0].is_here or reader.has_bad_part("sync.servers"):
+        return
+    for name, alias, value in (
+        ("network.sync.listen_address", "sync.servers[0].address", model.LOCAL[servers[0].address]),
+        ("network.sync.listen_port", "sync.servers[0].port", servers[0].port),
+    ):
+        given = reader.values.setdefault(name, value)
+        place = reader.places.setdefault(name, reader.places[alias])
+        if given != value:
+            text = f"means {value}, but {name} is {given} ({place}); both set the same listener, leave one of them out"
+            reader.complain(alias, text)
 
 
-LATER: Final = {
-    "auth.sync_hosts": _is_empty,
-    "auth.providers_include_path": _is_empty,
-    "auth.providers": _has_only_standing_providers,
-    "proxy.https": _is_off,
-    "sync": _is_empty,
-    "sync.servers": _is_empty,
-}
-"""Keys of the manual that this version cannot serve yet, each with the test of a value that asks for nothing."""
+def _apply_options(reader: Reader, options: Options) -> None:
+    _apply(reader, ROOT, "--root", options.root)
+    _apply(reader, KEY_PATHS[0], "--public-key", options.public_key)
+    _apply(reader, KEY_PATHS[1], "--private-key", options.private_key)
+    if ROOT not in reader.values and not reader.is_bad(ROOT):
+        _apply(reader, ROOT, "--default-root", options.default_root)
+    if _only_forwards(reader):
+        for name in (ROOT, *KEY_PATHS):
+            reader.values.setdefault(name, model.NOWHERE)
+        return
+    given = [name for name in KEY_PATHS if name in reader.values]
+    if len(given) == 1 and not any(reader.is_bad(name) for name in KEY_PATHS):
+        other = next(name for name in KEY_PATHS if name not in given)
+        reader.complain(given[0], f"is set, but not {other}, and the two go together; set both or neither")
+    if ROOT not in reader.values:
+        if not reader.is_bad(ROOT):
+            reader.complain(ROOT, "not set; name the data directory with --root, or in the file")
+        reader.values[ROOT] = model.NOWHERE  # it is bad, so nothing that rests on it is told
+    for name, file_name in zip(KEY_PATHS, model.KEY_FILE_NAMES, strict=True):
+        reader.values.setdefault(name, reader.values[ROOT] / "keys" / file_name)
+        if reader.is_bad(ROOT) and name not in reader.places:
+            reader.bad.add(name)
 
-IGNORED: Final = {"backup": "Backups of a running server need no backup service; the section backup is ignored."}
-"""Keys of the manual that are accepted without effect (section 6.2), and what the operator is told."""
+
+def _only_forwards(reader: Reader) -> bool:
+    """Whether both services run elsewhere, so that nothing is kept here."""
+    servers = reader.values.get("sync.servers", ())
+    return "network.http.forward_to" in reader.values and len(servers) == 1 and not servers[0].is_here
 
 
-def _value(node: yaml.ScalarNode) -> object:
-    """What YAML makes of a scalar, except that YAML's other words for true and false stay words: a level may be
-    ``off``, and ``enable: yes`` should be answered with advice. A number YAML cannot hold stays a word, too."""
-    if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
-        return node.value
-    if node.tag not in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int"):
-        return node.value
+def _apply(reader: Reader, name: str, option: str, value: str | None) -> None:
+    if value is None:
+        return
     try:
-        return yaml.constructor.SafeConstructor().construct_object(node)
-    except (ValueError, yaml.YAMLError):
-        return node.value
-
-
-@define
-class _Reader:
-    """Values by dotted key as far as they are right, where each was found, and the problems."""
-
-    file: str
-    values: dict[str, Any] = field(factory=dict)
-    places: dict[str, str] = field(factory=dict)
-    problems: list[str] = field(factory=list)
-    notices: list[str] = field(factory=list)
-    kinds: Mapping[str, model.Kind] = field(factory=lambda: dict(model.all_keys()))
-
-    def problem_at(self, name: str, text: str) -> str:
-        """``text`` about the key ``name``, with the place of that key if it was given anywhere."""
-        place = self.places.get(name)
-        return f"{place}: {name}: {text}" if place else f"{name}: {text}"
-
-    def complain(self, node: yaml.Node, text: str) -> None:
-        self.problems.append(f"{self.place(node)}: {text}")
-
-    def place(self, node: yaml.Node) -> str:
-        return f"{self.file}:{node.start_mark.line + 1}"
-
-    def read_file(self, file: str) -> None:
-        try:
-            with Path(file).open("rb") as stream:
-                raw = stream.read(MAX_FILE_SIZE + 1)
-        except OSError as error:
-            self.problems.append(f"{file}: cannot be read: {error.strerror}")
-            return
-        if len(raw) > MAX_FILE_SIZE:
-            self.problems.append(f"{file}: larger than {MAX_FILE_SIZE} bytes: this is not a configuration file")
-            return
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            self.problems.append(f"{file}:{line}: not UTF-8 text: save the file as UTF-8")
-            return
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            self.problems.append(self.yaml_problem(error, text))
-            return
-        if root is not None:
-            self.read_section("", root)
-
-    def yaml_problem(self, error: yaml.YAMLError, text: str) -> str:
-        """What the YAML parser says, with the line shown."""
-        what, line = "this is not YAML", 0
-        if isinstance(error, yaml.MarkedYAMLError):
-            mark = error.problem_mark or error.context_mark
-            line = mark.line if mark is not None else 0
-            what = ", ".join(part for part in (error.context, error.problem) if part) or what
-        elif isinstance(error, yaml.reader.ReaderError):
-            line = text.count("\n", 0, error.position)
-            what = "a control character stands here"
-        lines = text.splitlines()
-        shown = lines[line].strip()[:MAX_LINE_SHOWN] if line < len(lines) else ""
-        if shown[:1] in ("@", "`", "%") or "\t" in (lines[line] if line < len(lines) else ""):
-            what += " (indent with spaces, not tabs, and put values with special characters in plain quotes)"
-        return f"{self.file}:{line + 1}: not valid YAML: {what}\n    {shown!r}"
-
-    def read_section(self, prefix: str, node: yaml.Node) -> None:
-        """Read what stands below ``prefix`` ("" or "auth." …)."""
-        if _is_empty(node):
-            return
-        if not isinstance(node, yaml.MappingNode):
-            name = prefix[:-1] or "the file"
-            some = next(key for key in self.kinds if key.startswith(prefix))[len(prefix) :].split(".")[0]
-            self.complain(node, f"{name}: must hold keys, one a line with a colon, for example {some}: …")
-            return
-        seen: set[str] = set()
-        for key_node, value in node.value:
-            word = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
-            name = prefix + word
-            if name in seen:
-                self.complain(key_node, f"{name}: given twice; keep one of them")
-                continue
-            seen.add(name)
-            self.read_key(name, key_node, value)
-
-    def read_key(self, name: str, key_node: yaml.Node, value: yaml.Node) -> None:
-        if name in self.kinds:
-            self.read_value(name, key_node, value)
-        elif any(known.startswith(name + ".") for known in self.kinds):
-            self.read_section(name + ".", value)
-        elif name in LATER:
-            if not LATER[name](value) and not self.has_known_later_keys_only(name, value):
-                self.complain(
-                    key_node, f"{name}: known from the manual, but not supported by this version yet; leave it out"
-                )
-        elif name in IGNORED:
-            if not _is_off(value):
-                self.notices.append(IGNORED[name])
-        else:
-            self.complain(key_node, f"{name}: there is no such key{self.advice(name)}")
-
-    def has_known_later_keys_only(self, name: str, value: yaml.Node) -> bool:
-        """Whether a section of LATER holds nothing but other keys of LATER that ask for nothing."""
-        if not isinstance(value, yaml.MappingNode):
-            return False
-        below = ((f"{name}.{key.value}", node) for key, node in value.value)
-        return all(full in LATER and LATER[full](node) for full, node in below)
-
-    def read_value(self, name: str, key_node: yaml.Node, value: yaml.Node) -> None:
-        found: object = value.value
-        if isinstance(value, yaml.ScalarNode):
-            found = _value(value)
-            if found is None:  # "key:" with nothing behind it means the default
-                return
-        try:
-            self.values[name] = self.kinds[name](found)
-            self.places[name] = self.place(key_node)
-        except model.BadValue as error:
-            self.complain(value, f"{name}: {error}")
-
-    def advice(self, name: str) -> str:
-        """What may have been meant by an unknown key."""
-        known = {*self.kinds, *LATER, *IGNORED}
-        for key in list(known):
-            parts = key.split(".")
-            known.update(".".join(parts[:count]) for count in range(1, len(parts)))
-        parent, _, word = name.rpartition(".")
-        siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
-        close = difflib.get_close_matches(word, siblings, 1)
-        if close:
-            return f"; did you mean {siblings[close[0]]}?"
-        elsewhere = sorted(key for key in known if key.rpartition(".")[2] == word)
-        elsewhere = elsewhere or difflib.get_close_matches(name, sorted(known - {parent}), 1, cutoff=0.75)
-        if elsewhere:
-            return f"; did you mean {' or '.join(elsewhere)}?"
-        where = f"{parent} holds" if parent else "the sections are"
-        return f"; {where} {', '.join(sorted(siblings))}"
-
-    def apply_options(self, options: Options) -> None:
-        self.apply_option("storage.root_path", "--root", options.root)
-        self.apply_option("auth.public_key_path", "--public-key", options.public_key)
-        self.apply_option("auth.private_key_path", "--private-key", options.private_key)
-        if "storage.root_path" not in self.values and not self.problems:
-            self.apply_option("storage.root_path", "--default-root", options.default_root)
-        root = self.values.get("storage.root_path")
-        if root is None:
-            if not self.problems:
-                self.problems.append("storage.root_path: not set; name the data directory with --root, or in the file")
-            return
-        names = ("auth.public_key_path", "auth.private_key_path")
-        given = [name for name in names if name in self.values]
-        if len(given) == 1:
-            self.problems.append(self.problem_at(given[0], f"{' and '.join(names)} go together; give both or neither"))
-        for name, file_name in zip(names, model.KEY_FILE_NAMES, strict=True):
-            self.values.setdefault(name, root / "keys" / file_name)
-
-    def apply_option(self, name: str, option: str, value: str | None) -> None:
-        if value is None:
-            return
-        try:
-            self.values[name] = self.kinds[name](value)
-            self.places[name] = option
-        except model.BadValue as error:
-            self.problems.append(f"{option}: {error}")
+        reader.values[name] = A_PATH(value)
+    except BadValue as error:
+        reader.complain(name, str(error), option)
+        return
+    # What the file says there no longer counts; if it is wrong, that is told all the same.
+    reader.bad.discard(name)
+    reader.places[name] = option

@@ -204,13 +204,13 @@ class MetricsResource(_Answering):
     """``GET /metrics``: all figures as Prometheus wants them.
 
     ``is_local`` says whether a request came directly from this machine, through no proxy; ``tokens`` verifies an
-    administrator's token otherwise; ``clock`` gives Unix seconds.
+    administrator's token otherwise, None where the server has no keys; ``clock`` gives Unix seconds.
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        tokens: Tokens,
+        tokens: Tokens | None,
         is_local: Callable[[Any], bool],
         in_thread: InThread,
         clock: Callable[[], float] = time.time,
@@ -225,6 +225,8 @@ class MetricsResource(_Answering):
     def answer(self, request: Any) -> int | bytes:
         token = token_of(request)
         if token is not None:
+            if self._tokens is None:
+                return _unauthorized(request, "this server has no keys to check a token with: ask from its own machine")
             try:
                 grant = self._tokens.verify_bind_token(token, now=self._clock())
             except TokenError as error:

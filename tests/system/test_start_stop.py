@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from server_process import LAST_LINE, PATIENCE, REPOSITORY, TWISTD, ServerProcess
+from server_process import LAST_LINE, PATIENCE, REPOSITORY, TWISTD, ServerProcess, free_ports
 
 pytestmark = pytest.mark.system
 
@@ -89,19 +89,24 @@ def test_a_wrong_configuration_is_told_with_file_and_line(server_process: Server
     assert server_process.run() == 1
     lines = server_process.text().splitlines()
     assert lines == [
-        f"error: {server_process.configuration}:4: logging.level: must be one of all, trace, debug, detail, info, "
+        f"error: {server_process.configuration}:4:10: logging.level: must be one of all, trace, debug, detail, info, "
         "warn, error, fatal, off",
-        f"error: {server_process.configuration}:5: storrage: there is no such key; did you mean storage?",
+        "      level: loud",
+        "             ^",
+        f"error: {server_process.configuration}:5:1: storrage: there is no such key; did you mean storage?",
+        "    storrage: {}",
+        "    ^",
     ]
     assert not server_process.root.exists()
 
 
-def test_a_taken_port_is_told_in_one_line(server_process: ServerProcess) -> None:
+def test_a_taken_port_is_told_with_the_process_that_has_it(server_process: ServerProcess) -> None:
     with socket.create_server(("127.0.0.1", server_process.sync_port)):
         assert server_process.run() == 1
     (line,) = [line for line in server_process.text().splitlines() if line.startswith("error:")]
-    assert line.startswith("error: network.sync.listen_port: 127.0.0.1 port")
-    assert "is taken by another process" in line
+    port = server_process.sync_port
+    assert f": network.sync.listen_port: 127.0.0.1:{port} is taken by " in line
+    assert f"(process {os.getpid()}); stop that process" in line
     assert "Traceback" not in server_process.text()
     assert LAST_LINE not in server_process.text()
     server_process.start()
@@ -123,7 +128,8 @@ def test_unusable_keys_are_told(server_process: ServerProcess) -> None:
     server_process.output.unlink()
     assert server_process.run() == 1
     (line,) = server_process.text().splitlines()
-    assert line.startswith(f"error: {server_process.root}/keys/token-signature.pub is not a public key")
+    told = f"error: auth.public_key_path: {server_process.root}/keys/token-signature.pub is not a public key"
+    assert line.startswith(told)
 
 
 def test_a_relative_root_is_below_the_current_directory(server_process: ServerProcess, tmp_path: Path) -> None:
@@ -150,8 +156,21 @@ def test_a_configuration_can_be_checked_without_a_start(server_process: ServerPr
     assert server_process.text() == f"{server_process.configuration}: the configuration is valid\n"
     server_process.settings = "proxy: {}\n"
     assert server_process.run("--check-configuration", str(server_process.configuration)) == 1
-    assert f"{server_process.configuration}:3: proxy: given twice" in server_process.text()
+    assert f"{server_process.configuration}:3:1: proxy: given twice" in server_process.text()
     assert not server_process.root.exists()
+
+
+def test_a_running_server_does_not_disturb_the_check_of_its_configuration(server_process: ServerProcess) -> None:
+    server_process.start()
+    command = [str(TWISTD), "realm-object-server", "--default-root", str(server_process.root)]
+    ended = subprocess.run(
+        [*command, "--check-configuration", str(server_process.configuration)],
+        timeout=PATIENCE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_it_also_runs_as_a_daemon(server_process: ServerProcess, tmp_path: Path) -> None:
@@ -173,10 +192,15 @@ def test_it_also_runs_as_a_daemon(server_process: ServerProcess, tmp_path: Path)
     assert "every authenticated user may open every Realm" in (tmp_path / "twistd.log").read_text()
 
 
-def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
-    for name in ("rubbish.pub", "rubbish.key"):
-        (tmp_path / name).write_text("rubbish")
-    options = ["--root=data", "--public-key=rubbish.pub", "--private-key=rubbish.key"]
+def test_a_daemon_that_cannot_start_says_why(server_process: ServerProcess, tmp_path: Path) -> None:
+    """What only shows when it starts: here, that another server has the data."""
+    server_process.start()
+    ports = free_ports(3)
+    (tmp_path / "d.yml").write_text(
+        "proxy: {{http: {{listen_port: {}}}}}\n"
+        "network: {{sync: {{listen_port: {}}}, http: {{listen_port: {}}}}}\n".format(*ports)
+    )
+    options = [f"--root={server_process.root}", "--configuration=d.yml"]
     ended = subprocess.run(
         [str(TWISTD), "--pidfile=server.pid", "--logfile=d.log", "realm-object-server", "--allow-root", *options],
         cwd=tmp_path,
@@ -189,7 +213,7 @@ def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "Please look at log file" in ended.stderr
     (line,) = (tmp_path / "d.log").read_text().splitlines()
     assert "fatal: server: " in line
-    assert "rubbish.pub is not a public key" in line
+    assert f"another server (process {server_process.pid}) uses this data directory" in line
     assert not (tmp_path / "server.pid").exists()
 
 

@@ -3,15 +3,18 @@ builds it in ``run-tests``; the README, which Sphinx does not see, is checked he
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import yaml
 
-from realmserver.config.model import all_keys
+from realmserver.config import manual
+from realmserver.config.load import Options as ConfigurationOptions
+from realmserver.config.load import load
+from realmserver.config.model import Configuration
+from realmserver.config.schema import all_keys
 from realmserver.log import LEVELS
 from realmserver.sync import bodies, errors, server, syntax
 from realmserver.sync.errors import Code
@@ -51,26 +54,24 @@ def numbers(cells: set[str]) -> list[int]:
 # Configuration
 
 
+@pytest.mark.parametrize("write", [manual.page, manual.default_file])
+def test_what_is_written_from_the_model_is_up_to_date(write: Callable[[], str]) -> None:
+    """Else: ``python -m realmserver.config.manual``."""
+    path = manual.PAGE if write is manual.page else manual.DEFAULT_FILE
+    assert path.read_text() == write()
+
+
 def test_the_configuration_page_names_every_key() -> None:
-    assert [name for name, _ in all_keys() if f"`{name}`" not in page("configuration")] == []
+    text = page("configuration")
+    assert [key.name for key in all_keys(Configuration) if f"`{key.name}`" not in text] == []
 
 
-def test_the_example_in_the_configuration_page_holds_known_keys_with_legal_values() -> None:
+def test_the_example_in_the_configuration_page_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     match = re.search(r"```yaml\n(.*?)```", page("configuration"), re.DOTALL)
     assert match is not None
-    kinds = dict(all_keys())
-
-    def check(section: dict[str, object], prefix: str) -> int:
-        checked = 0
-        for name, value in section.items():
-            if isinstance(value, dict):
-                checked += check(value, f"{prefix}{name}.")
-            else:
-                kinds[prefix + name](value)
-                checked += 1
-        return checked
-
-    assert check(yaml.safe_load(match[1]), "") == len(kinds) - 1, "all but logging.path"
+    (tmp_path / "c.yml").write_text(match[1])
+    assert load("c.yml") == load(None, ConfigurationOptions(root="data"))
 
 
 # Errors

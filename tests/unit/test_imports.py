@@ -22,13 +22,14 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "store": (),
     "realms": ("changeset", "merge", "store.interface"),
     "sync": ("realms.requests",),
-    "config": (),
+    "config": ("auth.certificates", "auth.keys"),
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "http", "log", "metrics", "realms", "store", "sync"),
     "process": ("_version", "log", "net.listeners"),
-    "tap": ("_version", "auth", "config", "http", "log", "metrics", "net", "process", "realms", "store", "sync"),
+    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "store"),
+    "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
     "cli": ("_version", "auth", "config", "realms.paths", "tap"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
