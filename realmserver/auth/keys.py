@@ -167,10 +167,10 @@ def _load_private(path: Path) -> RSAPrivateKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
             f"{path} is not a private key in PEM form. It begins with '-----BEGIN RSA PRIVATE KEY-----' or "
-            f"'-----BEGIN PRIVATE KEY-----'; make one: openssl genrsa -out {path} 2048"
+            f"'-----BEGIN PRIVATE KEY-----'; make one: openssl genrsa -out <new file> 2048"
         ) from error
     if not isinstance(key, RSAPrivateKey):
-        raise KeyFileError(f"{path} is not an RSA key. Make one: openssl genrsa -out {path} 2048")
+        raise KeyFileError(f"{path} is not an RSA key. Make one: openssl genrsa -out <new file> 2048")
     _check_size(path, key.key_size)
     return key
 
