@@ -1,5 +1,6 @@
 """The server as a real process, for tests: started as start-object-server starts it, on free ports of 127.0.0.1."""
 
+import json
 import os
 import random
 import signal
@@ -7,9 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 TWISTD: Final = Path(sys.executable).parent / "twistd"
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -38,21 +40,30 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+Section = Mapping[str, Any]
+"""A section of the configuration file, as JSON would have it."""
+
+
 class ServerProcess:
     """A server with its data below ``directory``. Its ports stay the same for every start.
 
     ``url`` is the base URL for SDKs; ``root`` the data directory; ``output`` the file with all that it printed, log
-    included, over all starts. ``settings`` are further lines of its configuration file, ``environment`` variables
-    that it gets besides the test's own, ``twistd_options`` what stands before the word realm-object-server.
+    included, over all starts. ``settings`` are further lines of its configuration file; ``proxy`` and ``network`` add
+    to what it says of these sections, which are there already. ``environment``: variables that it gets besides the
+    test's own; ``twistd_options``: what stands before the word realm-object-server.
     """
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    def __init__(
+        self, directory: Path, settings: str = "", *, proxy: Section | None = None, network: Section | None = None
+    ) -> None:
         self.root = directory / "data"
         self.output = directory / "output.txt"
         self.configuration = directory / "configuration.yml"
-        self.port, self.sync_port, self.http_port = free_ports(3)
+        self.port, self.https_port, self.sync_port, self.http_port = free_ports(4)
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = settings
+        self.proxy: Section = proxy or {}
+        self.network: Section = network or {}
         self.environment: dict[str, str] = {}
         self.twistd_options: tuple[str, ...] = ()
         self._directory = directory
@@ -113,11 +124,10 @@ class ServerProcess:
 
     def _launch(self, options: tuple[str, ...]) -> threading.Event:
         assert self._process is None, "it runs already"
-        self.configuration.write_text(
-            f"proxy: {{http: {{listen_port: {self.port}}}}}\n"
-            f"network: {{sync: {{listen_port: {self.sync_port}}}, http: {{listen_port: {self.http_port}}}}}\n"
-            f"{self.settings}"
-        )
+        proxy: Section = {"http": {"listen_port": self.port}, "https": {"listen_port": self.https_port}}
+        network: Section = {"sync": {"listen_port": self.sync_port}, "http": {"listen_port": self.http_port}}
+        lines = f"proxy: {_merged(proxy, self.proxy)}\nnetwork: {_merged(network, self.network)}\n"
+        self.configuration.write_text(lines + self.settings)
         command = [str(TWISTD), "--nodaemon", "--pidfile=", *self.twistd_options, "realm-object-server", "--allow-root"]
         process = subprocess.Popen(
             [*command, "--default-root", self.root, "--configuration", self.configuration, *options],
@@ -143,3 +153,11 @@ class ServerProcess:
         self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
         return listening
+
+
+def _merged(section: Section, changes: Section) -> str:
+    """Both in one, as JSON, which YAML includes."""
+    merged = dict(section)
+    for name, value in changes.items():
+        merged[name] = {**merged.get(name, {}), **value} if isinstance(value, Mapping) else value
+    return json.dumps(merged, default=str)

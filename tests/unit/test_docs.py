@@ -161,7 +161,6 @@ def files_named() -> Iterator[str]:
         yield from re.findall(r"(?<![/\w])etc/[\w./-]*\w/?", path.read_text())
 
 
-@pytest.mark.xfail(strict=True, reason="the files in etc/ come with other parts of this version; then remove this line")
 def test_the_files_that_the_manual_names_exist() -> None:
     assert sorted({name for name in files_named() if not (ROOT / name).exists()}) == []
 

@@ -1,0 +1,156 @@
+"""Two server processes: one has the services, the other only forwards to it, and no app can tell."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from raw_sync import APP, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
+from route_checks import close, get, hear_each_other, location, start
+from server_process import PATIENCE, ServerProcess
+
+pytestmark = pytest.mark.system
+
+
+class House:
+    """``front`` forwards everything to ``back``, whose own proxy is off."""
+
+    def __init__(self, directory: Path) -> None:
+        for name in ("front", "back"):
+            (directory / name).mkdir()
+        self.back = ServerProcess(directory / "back", "logging: {level: detail}\n", proxy={"http": {"enable": False}})
+        self.front = ServerProcess(
+            directory / "front",
+            f"sync: {{servers: [{{id: '0', address: 127.0.0.1, port: {self.back.sync_port}}}]}}\n"
+            "logging: {level: detail}\n",
+            network={"http": {"forward_to": f"127.0.0.1:{self.back.http_port}"}},
+        )
+
+    def start(self) -> None:
+        self.back.start()
+        self.front.start()
+
+    def end(self) -> None:
+        self.front.kill()
+        self.back.kill()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    made.start()
+    yield made
+    made.end()
+
+
+def status(url: str) -> int:
+    try:
+        get(url)
+    except HTTPError as error:
+        return error.code
+    return 200
+
+
+def test_apps_sync_through_a_front(house: House) -> None:
+    devices = [start(house.front.url), start(house.front.url)]
+    hear_each_other(*devices)
+    close(*devices)
+
+
+def test_apps_are_told_the_fronts_address(house: House) -> None:
+    found = location(house.front.url)
+    assert found["hostname"] == house.front.url
+    assert found["ws_hostname"] == house.front.url.replace("http", "ws")
+
+
+def test_the_backend_knows_the_client_whoever_is_between(house: House) -> None:
+    told = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "sync.example.com"}
+    found = location(house.front.url, headers=told)
+    assert found["hostname"] == "https://sync.example.com"
+    login = log_in(house.front.port)
+    with RawSync(house.front.port, upgrade_request(sync_path(login.access_token), **told)) as device:
+        assert device.is_alive()
+        device.join('"shared"')
+    assert "connected from 203.0.113.7," in house.back.text()
+
+
+def test_a_refusal_reaches_the_client_as_the_backend_wrote_it(house: House) -> None:
+    for path, subprotocol in ((sync_path("no-token"), "com.mongodb.realm-sync#14"), ("/realm-sync", "rubbish")):
+        request = upgrade_request(path, subprotocol)
+        direct, forwarded = (ask(port, request) for port in (house.back.sync_port, house.front.port))
+        assert direct.status in (400, 401)
+        assert (forwarded.status, forwarded.body) == (direct.status, direct.body)
+        assert forwarded.headers["content-type"] == direct.headers["content-type"]
+
+
+def test_much_goes_through_in_both_directions(house: House) -> None:
+    login = log_in(house.front.port)
+    with RawWebSocket(house.front.port, upgrade_request(sync_path(login.access_token))) as one:
+        one.send_frame(9, b"x" * 125)  # a ping of WebSockets: the backend answers each with a pong
+        for _ in range(20_000):
+            one.send_frame(9, b"y" * 125)
+        for _ in range(20_001):
+            received = one.receive_frame()
+            assert received is not None
+            assert received[0] == 10
+
+
+def test_while_the_backend_is_away_clients_are_told_and_come_back_by_themselves(house: House) -> None:
+    device = start(house.front.url)
+    house.back.kill()
+    with pytest.raises(HTTPError) as caught:
+        location(house.front.url)
+    assert caught.value.code == 502
+    assert caught.value.headers["Content-Type"] == "application/json"
+    assert set(json.loads(caught.value.read())) == {"error", "error_code", "link"}
+    with pytest.raises(HTTPError) as caught:
+        get(f"{house.front.url}/auth")
+    assert caught.value.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert json.loads(caught.value.read())["code"] == 502
+    with pytest.raises(UpgradeFailed) as refused:
+        RawSync(house.front.port, upgrade_request(sync_path("x")))
+    assert refused.value.answer.status == 502
+    house.back.start()
+    newcomer = start(house.front.url)
+    hear_each_other(device, newcomer)
+    close(device, newcomer)
+
+
+def test_a_front_stops_in_order_under_open_websockets(house: House) -> None:
+    login = log_in(house.front.port)
+    with RawSync(house.front.port, upgrade_request(sync_path(login.access_token))) as device:
+        device.join('"shared"')
+        assert house.front.stop() == 0
+        assert device.read_all() == b""
+    assert "Traceback" not in house.front.text() + house.back.text()
+
+
+def test_a_client_that_ends_ends_at_the_backend(house: House) -> None:
+    login = log_in(house.front.port)
+    device = RawSync(house.front.port, upgrade_request(sync_path(login.access_token)))
+    device.join('"shared"')
+    device.reset()
+    with RawSync(house.front.port, upgrade_request(sync_path(login.access_token))) as other:
+        other.join('"shared"')
+    assert house.back.stop() == 0  # it does not wait for the one that has gone
+
+
+def test_no_token_is_in_a_log(house: House) -> None:
+    login = log_in(house.front.port, APP)
+    with RawSync(house.front.port, upgrade_request(sync_path(login.access_token))) as device:
+        device.join('"shared"')
+    house.back.kill()
+    assert status(f"{house.front.url}/auth?token={login.refresh_token}") == 502
+    for text in (house.front.text(), house.back.text()):
+        for token in (login.access_token, login.refresh_token):
+            assert token[-40:] not in text
+
+
+def test_with_the_proxy_off_the_services_are_reached_at_their_own_ports(house: House) -> None:
+    back = house.back
+    assert status(f"http://127.0.0.1:{back.http_port}/") == 200
+    assert status(f"http://127.0.0.1:{back.sync_port}/realm-sync") == 400
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", back.port), timeout=PATIENCE)
