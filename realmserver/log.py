@@ -196,6 +196,11 @@ def set_level(level: str) -> None:
     )
 
 
+def level() -> str:
+    """The level from which on lines are written."""
+    return LEVELS[_Threshold.value]
+
+
 def severity_of(event: LogEvent) -> int:
     """Our level of an event, whoever made it."""
     severity = event.get(_SEVERITY)
@@ -268,13 +273,15 @@ def _one_line(text: str) -> str:
 class LineObserver:
     """Writes the events of Twisted's logger to a stream, or to a file that can be rotated under it.
 
-    ``as_json``: in the form of :func:`format_json`. ``lines`` counts what was written, by severity.
+    ``as_json``: in the form of :func:`format_json`. ``lines`` counts what was written, by severity. ``is_for_eyes``:
+    what is written stands on the screen, as text, where other text may stand as well.
     """
 
     def __init__(self, stream: TextIO | None, path: Path | None = None, *, as_json: bool = False) -> None:
         self.path: Path | None = path
         self.lines: list[int] = [0] * len(LEVELS)
         self.problem: str = ""
+        self.is_for_eyes: bool = path is None and not as_json
         self._format = format_json if as_json else format_line
         self._lock = threading.RLock()  # a warning that is raised while a line is written is logged, too
         self._stream = (

@@ -74,6 +74,11 @@ class Listener(Service):
         listening, self._listening = self._listening, None
         return listening.stopListening() if listening is not None else None
 
+    @property
+    def where(self) -> str:
+        """Address and port."""
+        return f"{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}"
+
     def url(self, host: str) -> str:
         """The HTTP address under which this port is reached at ``host``."""
         scheme = "http" if self._tls is None else "https"

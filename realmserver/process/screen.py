@@ -27,8 +27,7 @@ def announcement(
     lines = [f"Realm Object Server {__version__} is running.", ""]
     title = "Listens on"
     for each in listeners:
-        where = f"{f'[{each.address}]' if ':' in each.address else each.address}:{each.port}"
-        lines.append(f"  {title:<12} {where:<18} {_WHAT[each.section]} ({each.section})")
+        lines.append(f"  {title:<12} {each.where:<18} {_WHAT[each.section]} ({each.section})")
         title = ""
     lines += [f"  {title:<12} {text}" for title, text in (*files, ("Log", str(log_path or "this screen")))]
     urls = [each.url(host) for each in listeners if each.section.startswith("proxy.") for host in hosts(each.address)]

@@ -19,6 +19,7 @@ from twisted.python.components import Componentized
 from twisted.web.server import Site
 
 from realmserver import log
+from realmserver._version import __version__
 from realmserver.net.listeners import CannotListen, Listener
 from realmserver.process.screen import announcement, complain, say
 from realmserver.process.supervisor import Supervisor
@@ -141,21 +142,30 @@ class Server(MultiService):
         if self._parts is not None:
             self._parts.close()
         logger.info("stopped")
-        say("Stopped.")
+        if self._has_screen():
+            say("Stopped.")
 
     def _running(self, parts: Parts) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop_on_signal)
         signal.signal(signal.SIGHUP, self._reload_on_signal)
-        say(announcement(self._listeners, parts.files, self._observer.path, parts.warnings))
-        for notice in parts.notices:
-            logger.info(notice)
-        if self._observer.path is not None:  # else the announcement, which says it, stands right there
+        if self._has_screen():
+            say(announcement(self._listeners, parts.files, self._observer.path, parts.warnings))
+        if not self._observer.is_for_eyes:  # else the announcement, which says it, stands right there
+            logger.info("version {version}, log level {threshold}", version=__version__, threshold=log.level())
+            for each in self._listeners:
+                logger.info("{section} listening on {where}", section=each.section, where=each.where)
             for warning in parts.warnings:
                 logger.warn(warning)
+        for notice in parts.notices:
+            logger.info(notice)
         parts.running(True)
         self._supervisor.ready(self._status())
         logger.info("ready")
+
+    def _has_screen(self) -> bool:
+        """Whether the standard output is for people: it is not where programs read the log from it."""
+        return self._observer.is_for_eyes or self._observer.path is not None
 
     def _status(self) -> str:
         return "Listening on " + ", ".join(str(each.port) for each in self._listeners)

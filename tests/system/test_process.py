@@ -1,5 +1,6 @@
 """The process around the server: who runs it, who watches it, its PID file, and both commands."""
 
+import json
 import os
 import pwd
 import select
@@ -120,6 +121,24 @@ def end(pid: int) -> None:
         assert select.select([watch], [], [], PATIENCE)[0], "the process does not end"
     finally:
         os.close(watch)
+
+
+def test_a_log_for_programs_is_alone_on_the_standard_output(server_process: ServerProcess, tmp_path: Path) -> None:
+    server_process.settings = "logging: {format: json}\n"
+    assert server_process.run("--check-configuration", str(server_process.configuration)) == 0  # writes it, too
+    options = ["--allow-root", "-c", str(server_process.configuration), "--root", str(tmp_path / "data")]
+    with subprocess.Popen([BIN / "realm-object-server", *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        messages = []
+        for line in process.stdout:
+            event = json.loads(line)
+            messages.append(f"{event['level']}: {event['message']}")
+            if event["message"] == "ready":
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert f"info: network.sync listening on 127.0.0.1:{server_process.sync_port}" in messages
+    assert "warn: In this version every authenticated user may open every Realm." in messages
+    assert messages[-1] == "info: stopped"
 
 
 def test_keys_that_realm_admin_makes_are_the_servers(server_process: ServerProcess, tmp_path: Path) -> None:
