@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from raw_sync import APP, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
+from raw_sync import APP, PING, PONG, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
 from route_checks import close, get, hear_each_other, location, start
 from server_process import PATIENCE, ServerProcess
 
@@ -88,13 +88,17 @@ def test_a_refusal_reaches_the_client_as_the_backend_wrote_it(house: House) -> N
 def test_much_goes_through_in_both_directions(house: House) -> None:
     login = log_in(house.front.port)
     with RawWebSocket(house.front.port, upgrade_request(sync_path(login.access_token))) as one:
-        one.send_frame(9, b"x" * 125)  # a ping of WebSockets: the backend answers each with a pong
-        for _ in range(20_000):
-            one.send_frame(9, b"y" * 125)
-        for _ in range(20_001):
-            received = one.receive_frame()
-            assert received is not None
-            assert received[0] == 10
+        for number in range(20):
+            asked = [f"{number} {place}".encode().ljust(125) for place in range(500)]
+            for payload in asked:
+                one.send_frame(PING, payload)
+            answered: list[bytes] = []
+            while len(answered) < len(asked):
+                received = one.receive_frame()
+                assert received is not None
+                if received[0] == PONG:
+                    answered.append(received[1])
+            assert answered == asked
 
 
 def test_while_the_backend_is_away_clients_are_told_and_come_back_by_themselves(house: House) -> None:
