@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+from authority import Authority
 from raw_sync import APP, PING, PONG, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
 from route_checks import close, get, hear_each_other, location, start
 from server_process import PATIENCE, ServerProcess
@@ -55,6 +56,20 @@ def status(url: str) -> int:
 
 def test_apps_sync_through_a_front(house: House) -> None:
     devices = [start(house.front.url), start(house.front.url)]
+    hear_each_other(*devices)
+    close(*devices)
+
+
+def test_a_front_may_speak_tls(house: House, tmp_path: Path) -> None:
+    (tmp_path / "tls").mkdir()
+    authority = Authority(tmp_path / "tls")
+    certificate, private = authority.issue()
+    house.front.stop()
+    house.front.proxy = {"https": {"enable": True, "certificate_path": certificate, "private_key_path": private}}
+    house.front.start()
+    secure = f"https://localhost:{house.front.https_port}"
+    assert location(secure, authority.certificate)["ws_hostname"] == secure.replace("https", "wss")
+    devices = [start(secure, authority.certificate), start(house.front.url)]
     hear_each_other(*devices)
     close(*devices)
 
