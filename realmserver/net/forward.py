@@ -80,6 +80,7 @@ class Exchange(Errand):
             length = response.headers.getRawHeaders(b"Content-Length", [None])[0]
         if length is not None:
             request.responseHeaders.setRawHeaders(b"Content-Length", [length])
+        request.write(b"")  # type: ignore[no-untyped-call]  # the head, which need not wait for the body to begin
         self._body = _Body(self)
         response.deliverBody(self._body)  # type: ignore[no-untyped-call]
 

@@ -76,7 +76,8 @@ def wants_websocket(request: Request) -> bool:
     def says(name: bytes, token: bytes) -> bool:
         return any(token in tokens(value) for value in headers.getRawHeaders(name, ()))
 
-    return request.method == b"GET" and says(b"Connection", b"upgrade") and says(b"Upgrade", b"websocket")
+    is_able = request.method == b"GET" and request.clientproto == b"HTTP/1.1"
+    return is_able and says(b"Connection", b"upgrade") and says(b"Upgrade", b"websocket")
 
 
 def tokens(value: bytes) -> set[bytes]:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from twisted.web.http import BAD_GATEWAY
+from twisted.web.http import BAD_GATEWAY, SERVICE_UNAVAILABLE
 from twisted.web.server import Request
 
 from realmserver.http.answers import peer_of
@@ -49,7 +49,9 @@ class Asking(Errand, Protocol):
     # The errand.
 
     def send(self) -> None:
-        self._call = self.backend.endpoint.connect(Factory.forProtocol(lambda: self))
+        factory = Factory.forProtocol(lambda: self)
+        factory.noisy = False
+        self._call = self.backend.endpoint.connect(factory)
         self._call.addErrback(lambda failure: self.refuse(no_answer(failure)))
 
     def abandon(self) -> None:
@@ -99,6 +101,9 @@ class Asking(Errand, Protocol):
             self.refuse(NoAnswer(BAD_GATEWAY, str(error)))
             return
         if self._is_abandoned or not self._answer.is_complete:
+            return
+        if self._answer.is_accepted and self.backend.is_stopping:  # by now: nobody would close it
+            self.refuse(NoAnswer(SERVICE_UNAVAILABLE, "the server is stopping"))
             return
         self.answered()
         if self._answer.is_accepted:

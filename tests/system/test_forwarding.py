@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from raw_sync import APP, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
+from authority import Authority
+from raw_sync import APP, PING, PONG, RawSync, RawWebSocket, UpgradeFailed, ask, log_in, sync_path, upgrade_request
 from route_checks import close, get, hear_each_other, location, start
 from server_process import PATIENCE, ServerProcess
 
@@ -59,6 +60,20 @@ def test_apps_sync_through_a_front(house: House) -> None:
     close(*devices)
 
 
+def test_a_front_may_speak_tls(house: House, tmp_path: Path) -> None:
+    (tmp_path / "tls").mkdir()
+    authority = Authority(tmp_path / "tls")
+    certificate, private = authority.issue()
+    house.front.stop()
+    house.front.proxy = {"https": {"enable": True, "certificate_path": certificate, "private_key_path": private}}
+    house.front.start()
+    secure = f"https://localhost:{house.front.https_port}"
+    assert location(secure, authority.certificate)["ws_hostname"] == secure.replace("https", "wss")
+    devices = [start(secure, authority.certificate), start(house.front.url)]
+    hear_each_other(*devices)
+    close(*devices)
+
+
 def test_apps_are_told_the_fronts_address(house: House) -> None:
     found = location(house.front.url)
     assert found["hostname"] == house.front.url
@@ -88,13 +103,17 @@ def test_a_refusal_reaches_the_client_as_the_backend_wrote_it(house: House) -> N
 def test_much_goes_through_in_both_directions(house: House) -> None:
     login = log_in(house.front.port)
     with RawWebSocket(house.front.port, upgrade_request(sync_path(login.access_token))) as one:
-        one.send_frame(9, b"x" * 125)  # a ping of WebSockets: the backend answers each with a pong
-        for _ in range(20_000):
-            one.send_frame(9, b"y" * 125)
-        for _ in range(20_001):
-            received = one.receive_frame()
-            assert received is not None
-            assert received[0] == 10
+        for number in range(20):
+            asked = [f"{number} {place}".encode().ljust(125) for place in range(500)]
+            for payload in asked:
+                one.send_frame(PING, payload)
+            answered: list[bytes] = []
+            while len(answered) < len(asked):
+                received = one.receive_frame()
+                assert received is not None
+                if received[0] == PONG:
+                    answered.append(received[1])
+            assert answered == asked
 
 
 def test_while_the_backend_is_away_clients_are_told_and_come_back_by_themselves(house: House) -> None:

@@ -94,6 +94,12 @@ def test_an_answer_without_a_body_stays_one(
     assert b"content-type" not in headers
 
 
+def test_the_head_of_an_answer_does_not_wait_for_its_body(proxy: Proxy) -> None:
+    proxy.ask(GET)
+    assert proxy.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").endswith(b"\r\n\r\n")
+    assert proxy.answer(b"abc") == b"abc"
+
+
 def test_connections_to_the_backend_are_used_again(proxy: Proxy) -> None:
     for _ in range(2):
         assert proxy.ask(GET)

@@ -13,7 +13,7 @@ from realmserver.net.headers import end_to_end, pairs_of, to_backend, wants_webs
 
 def request(headers: dict[bytes, list[bytes]], method: bytes = b"GET") -> Any:
     made: Any = Request(DummyChannel(), False)  # type: ignore[no-untyped-call]
-    made.method = method
+    made.method, made.clientproto = method, b"HTTP/1.1"
     made.requestHeaders = Headers(headers)
     made.client = IPv4Address("TCP", "203.0.113.7", 4711)
     return made

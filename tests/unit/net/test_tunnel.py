@@ -150,6 +150,14 @@ def test_a_stopping_server_does_not_wait_for_the_other_sides(tunnel: Proxy) -> N
     assert stopped.called
 
 
+def test_a_websocket_that_is_accepted_while_the_server_stops_is_sent_away(proxy: Proxy) -> None:
+    proxy.ask(UPGRADE)
+    stopped = proxy.backend.stopService()
+    assert proxy.answer(ACCEPTED).startswith(b"HTTP/1.1 503 ")
+    assert proxy.wire.is_lost
+    assert stopped.called
+
+
 def test_without_a_backend_the_upgrade_is_answered(proxy: Proxy) -> None:
     proxy.endpoint.failure = REFUSED
     proxy.client.receive(UPGRADE)

@@ -14,6 +14,7 @@ from realmserver.auth.gate import AppUser, UpgradeRefused
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
 from realmserver.net.service import SyncService
+from realmserver.net.upgrade import SyncTree
 from realmserver.store.memory import MemoryStore
 
 HEADERS = {
@@ -145,6 +146,27 @@ def test_other_addresses_are_not_the_sync_services(server: Fixture) -> None:
 def test_a_listener_for_sync_alone_knows_no_other_page(server: Fixture) -> None:
     server.http = StubTreq(server.service.resource())  # type: ignore[no-untyped-call]
     assert server.get("/somewhere") == (404, "Realm sync server\n\nPage not found\n")
+
+
+class Elsewhere(Resource):
+    """Stands for a forwarder: says which service is asked, and for what."""
+
+    isLeaf = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._name = name
+
+    def render(self, request: Any) -> bytes:
+        return b"%s: %s" % (self._name.encode(), request.uri)
+
+
+def test_each_service_may_be_elsewhere(server: Fixture) -> None:
+    server.http = StubTreq(SyncTree(lambda app_id: Elsewhere(f"sync {app_id}"), Elsewhere("http")))  # type: ignore[no-untyped-call]
+    assert server.get("/realm-sync/%2Fa?x=1") == (200, "sync None: /realm-sync/%2Fa?x=1")
+    assert server.get(APP) == (200, f"sync my-app: {APP}")
+    for path in ("/", "/auth?x=1", "/api/client/v2.0/app/my-app/location"):
+        assert server.get(path) == (200, f"http: {path}")
 
 
 def test_a_stopping_server_sends_clients_away_for_now(server: Fixture) -> None:

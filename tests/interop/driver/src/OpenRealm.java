@@ -36,6 +36,8 @@ final class OpenRealm {
         int mode = List.of("manual", "discard", "recover", "recover_or_discard").indexOf(resync);
         if (mode < 0) throw new IllegalArgumentException("no resync mode " + resync);
         realmc.realm_sync_config_set_resync_mode(sync, mode);
+        String trusted = System.getenv("REALM_CLIENT_TRUST");          // PEM file: an authority for WebSockets over TLS
+        if (trusted != null) realmc.realm_sync_config_set_ssl_trust_certificate_path(sync, trusted);
         long config = realmc.realm_config_new();
         realmc.realm_config_set_schema(config, schema.toNative());
         realmc.realm_config_set_schema_mode(config, realm_schema_mode_e.RLM_SCHEMA_MODE_ADDITIVE_DISCOVERED);
