@@ -1,0 +1,187 @@
+"""What a step of a history may be: what users, networks, disks and operators do, or the arrival of a few messages."""
+
+from collections.abc import Callable
+from typing import Final
+
+from .device import Copy, Device
+from .world import World
+
+WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
+"""Seconds that may pass at once."""
+
+LOSABLE: Final = 4
+"""Commits that a disk with a lying fsync may lose."""
+
+Action = Callable[[], None]
+
+
+class Actions:
+    """The steps of histories in ``world``; the dullest come first."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._choices = world.choices
+        self._backup: dict[str, int] | None = None
+        self._actions: list[tuple[int, Action]] = [
+            (40, self._events),
+            (28, self._write),
+            (8, self._rest),
+            (5, self._cut),
+            (4, self._restart_app),
+            (3, self._wait),
+            (2, self._unbind),
+            (1, self._offline),
+            (1, self._ping),
+        ]
+        profile = world.profile
+        if profile.crashes:
+            self._actions += [(5, self._crash), (2, self._stop), (2, self._fill)]
+        if profile.rollbacks:
+            self._actions += [(6, self._back_up), (7, self._restore)]
+        self._weights = [weight for weight, _ in self._actions]
+
+    def step(self) -> None:
+        """One step of the script."""
+        self._actions[self._choices.weighted(self._weights)][1]()
+
+    # What is on its way.
+
+    def _events(self) -> None:
+        self._world.note("some messages arrive")
+        for _ in range(1 + self._choices.below(12)):
+            if not self._world.event():
+                return
+
+    def _rest(self) -> None:
+        self._world.note("all that is on its way arrives")
+        self._world.rest()
+
+    def _wait(self) -> None:
+        seconds = self._choices.pick(WAITS)
+        self._world.note(f"{seconds} s pass")
+        self._world.clock.now += seconds
+
+    # Users.
+
+    def _device(self) -> Device:
+        return self._choices.pick(self._world.devices)
+
+    def _copy(self, device: Device) -> Copy:
+        return self._choices.pick(list(device.copies.values()))
+
+    def _write(self) -> None:
+        device = self._device()
+        copy = self._copy(device)
+        for _ in range(1 + self._choices.weighted((6, 2, 1))):
+            self._world.write(device, copy)
+            self._world.note(f"device {device.number} writes to {copy.path}: its version {copy.local.version}")
+        device.connect()
+
+    def _unbind(self) -> None:
+        device = self._device()
+        copy = self._copy(device)
+        if copy.is_wanted:
+            self._world.note(f"device {device.number} stops syncing {copy.path}")
+            device.unbind(copy)
+        else:
+            self._world.note(f"device {device.number} syncs {copy.path} again")
+            copy.is_wanted = True
+            device.bind(copy)
+
+    def _ping(self) -> None:
+        device = self._device()
+        self._world.note(f"device {device.number} sends a PING")
+        device.ping()
+
+    def _restart_app(self) -> None:
+        """The app is killed and started again. What it sent may still arrive, and the server hear of it late or not at
+        all: then two connections of one client file are there."""
+        device = self._device()
+        wire = device.wire
+        is_half_open = False
+        if wire is not None:
+            is_half_open = bool(self._choices.below(2))
+            wire.client = None
+            wire.to_client.clear()
+            wire.cut(self._choices.below(len(wire.to_server) + 1), 0, server_knows=not is_half_open)
+            device.forget_connection(is_fast=self._choices.one_in(2))
+        device.is_online = True
+        self._world.note(
+            f"the app on device {device.number} is killed and started again"
+            + (", its old connection stays half open" if is_half_open else "")
+        )
+        device.connect()
+
+    # The network.
+
+    def _cut(self) -> None:
+        wires = [wire for wire in self._world.wires if not wire.is_cut]
+        if not wires:
+            return
+        wire = self._choices.pick(wires)
+        half = self._choices.weighted((3, 1, 1))
+        up, down = self._choices.below(len(wire.to_server) + 1), self._choices.below(len(wire.to_client) + 1)
+        wire.cut(up, down, server_knows=half != 1, client_knows=half != 2)
+        told = ("", ", the server does not know", ", the client does not know")[half]
+        self._world.note(f"c{wire.number} is cut{told}; {up} messages up and {down} down still arrive")
+
+    def _offline(self) -> None:
+        device = self._device()
+        device.is_online = not device.is_online
+        self._world.note(f"device {device.number} goes {'online' if device.is_online else 'offline'}")
+        if device.is_online:
+            device.connect()
+        elif device.wire is not None:
+            device.wire.cut(0, 0)
+
+    # The server and its disk.
+
+    def _crash(self) -> None:
+        kept: dict[str, int] = {}
+        for name, journal in self._world.disk.journals.items():
+            last = len(journal.commits)
+            least = max(0, last - LOSABLE) if self._world.profile.lies else journal.durable
+            kept[name] = last - self._choices.below(last - least + 1)
+        self._end("the server is killed", kept)
+
+    def _end(self, how: str, kept: dict[str, int]) -> None:
+        world = self._world
+        lost = {name: len(world.disk.journals[name].commits) - count for name, count in kept.items()}
+        told = ", ".join(f"{count} commits of {name}" for name, count in lost.items() if count)
+        world.note(how + (f"; {told} are lost" if told else ""))
+        if world.server is not None:
+            world.end(kept)
+            for wire in world.wires:
+                wire.cut(0, self._choices.below(len(wire.to_client) + 1), client_knows=not self._choices.one_in(4))
+        world.start()
+
+    def _stop(self) -> None:
+        world = self._world
+        if world.server is None:
+            world.note("the server is started")
+            world.start()
+        elif not world.server.is_stopping:
+            world.note("the server is told to stop")
+            world.server.stop()
+
+    def _fill(self) -> None:
+        self._world.note("the disk is full for one commit")
+        self._world.disk.is_full = True
+
+    def _back_up(self) -> None:
+        self._world.note("a backup is taken")
+        self._backup = {name: journal.durable for name, journal in self._world.disk.journals.items()}
+
+    def _restore(self) -> None:
+        """Stop the server hard, put back the backup of all Realms or of one, start again."""
+        journals = self._world.disk.journals
+        if self._backup is None or self._world.server is None:
+            return
+        chosen = self._choices.below(len(journals) + 1)
+        kept: dict[str, int] = {}
+        for number, (name, journal) in enumerate(journals.items(), 1):
+            is_restored = chosen in (0, number)
+            kept[name] = min(self._backup.get(name, 0), journal.durable) if is_restored else journal.durable
+        self._end("a backup is put back", kept)
+        # An older backup may be put back once more, but not one that was taken of what is now lost.
+        self._backup = {name: min(count, kept[name]) for name, count in self._backup.items()}

@@ -1,0 +1,234 @@
+"""The world of one history: the server, the disk, the network and the clients, and what can happen next in it.
+
+Nothing happens by itself: :meth:`World.event` lets one thing happen that is on its way. What people and accidents do is
+in ``actions``. At the end the world is *healed*: the server runs, everyone is online, and all goes on until nothing
+moves any more; then ``promises`` looks at it.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Final
+
+from attrs import frozen
+
+from realmserver.client.local import timestamp_at
+
+from .choices import Choices, Violation
+from .device import Copy, Device
+from .disk import Disk
+from .edits import Editor, add_classes
+from .host import Server, ServerSide
+from .profiles import Profile
+from .wire import Claim, Wire
+from .workers import Clock, Job
+
+MAX_REALMS: Final = 3
+
+TICK: Final = 0.01
+"""Seconds that pass with each event."""
+
+SKEWS: Final = (0.0, -0.005, 0.02, -3600.0, 86_400.0, -400_000_000.0)
+"""By how many seconds a client's clock may be wrong; with the last it is before 2015."""
+
+MAX_EVENTS: Final = 20_000
+"""Events after which a healed world should have come to rest. Usual are a few hundred."""
+
+Note = Callable[[str], None]
+
+
+@frozen
+class Rollback:
+    """A run of the server that found less of a Realm than there had been: up to this version, these file idents."""
+
+    run: int
+    version: int
+    last_ident: int
+
+
+class World:
+    """Everything there is. ``note`` gets a line for each thing that happens."""
+
+    def __init__(self, profile: Profile, choices: Choices, note: Note | None = None) -> None:
+        self.profile = profile
+        self.choices = choices
+        self.may_lose = profile.may_lose
+        self.tolerates_faults = profile.known_faults
+        self.clock = Clock()
+        self.disk = Disk()
+        self.wires: list[Wire] = []
+        self.server: Server | None = None
+        self.runs = 0
+        self.resets = 0
+        self.lost_progress = 0
+        self.events = 0
+        self.note: Note = note or (lambda text: None)
+        self._is_told = note is not None
+        self._wire_numbers = count(1)
+        self._salts = count(1_000_003)
+        self._rollbacks: dict[str, list[Rollback]] = {}
+        self._max_open = 1 + choices.below(MAX_REALMS)
+        paths = [f"/realm{number}" for number in range(1 + choices.weighted((5, 3, 1)))]
+        self.editor = Editor(choices, count(), known_faults=profile.known_faults)
+        self.devices = [self._device(number, paths) for number in range(2 + choices.weighted((4, 3, 1, 1, 1)))]
+        self.start()
+
+    def _device(self, number: int, paths: list[str]) -> Device:
+        mine = [path for path in paths if len(paths) == 1 or self.choices.below(4)] or paths[:1]
+        device = Device(self, number, mine, self.choices.pick(SKEWS))
+        for copy in device.copies.values():
+            if not self.choices.one_in(3):  # else it is empty, and gets its classes from others or with its first edit
+                self.write(device, copy, is_schema=True)
+        return device
+
+    # What the others ask.
+
+    def next_salt(self) -> int:
+        return next(self._salts)
+
+    def has_lost(self, name: str, claim: Claim) -> bool:
+        return any(
+            (claim.version_run < rollback.run and claim.version > rollback.version)
+            or (claim.ident_run < rollback.run and claim.ident > rollback.last_ident)
+            for rollback in self._rollbacks.get(name, ())
+        )
+
+    def dial(self, device: Device) -> Wire | None:
+        server = self.server
+        if server is None or server.is_stopping:
+            return None
+        wire = Wire(next(self._wire_numbers), server.run, device)
+        self.wires.append(wire)
+        wire.server = ServerSide(server, wire)
+        if self._is_told:
+            self.note(f"    device {device.number} connects: c{wire.number}")
+        return wire
+
+    # What happens to the server and to copies.
+
+    def write(self, device: Device, copy: Copy, *, is_schema: bool = False) -> None:
+        """A transaction."""
+        before = copy.local.version
+        with copy.local.write(timestamp_at(self.clock.now + device.skew)) as tx:
+            if is_schema:
+                add_classes(tx)
+            else:
+                self.editor.edit(tx)
+        if copy.local.version > before:
+            copy.written.append(copy.local.version)
+            device.upload(copy)
+
+    def start(self) -> None:
+        """Start the server."""
+        self.runs += 1
+        self.server = Server(self, self.runs, self._max_open)
+
+    def end(self, kept: dict[str, int]) -> None:
+        """The server's process is gone, and of each Realm so many commits are left."""
+        assert self.server is not None
+        self.server.crash()
+        self.server = None
+        self.disk.crash(kept)
+        for name in self.disk.names():
+            durable = self.disk.kept(name)
+            rollback = Rollback(self.runs + 1, durable.version, durable.last_ident)
+            self._rollbacks.setdefault(name, []).append(rollback)
+
+    # Events.
+
+    def _ready(self) -> list[tuple[Callable[[Any], None], Any]]:
+        """What can happen next, in an order that depends on nothing but the history."""
+        ready: list[tuple[Callable[[Any], None], Any]] = []
+        server = self.server
+        if server is not None:
+            if server.is_stopped:
+                ready.append((self._stopped, server))
+            if server.workers.results:
+                ready.append((self._result, server))
+            for job in server.workers.jobs:
+                ready.append((self._job, job))
+        for wire in self.wires:
+            if wire.can_reach_server():
+                ready.append((self._reach_server, wire))
+            if wire.can_reach_client():
+                ready.append((self._reach_client, wire))
+        if self.clock.is_due():
+            ready.append((self._timer, None))
+        return ready
+
+    def event(self, *, in_order: bool = False) -> bool:
+        """Let one thing happen, the first if ``in_order``; False if there is none."""
+        ready = self._ready()
+        if not ready:
+            return False
+        self.events += 1
+        if self.events > MAX_EVENTS:
+            raise Violation("the world does not come to rest")
+        self.clock.now += TICK
+        happen, subject = ready[0 if in_order or len(ready) == 1 else self.choices.below(len(ready))]
+        happen(subject)
+        return True
+
+    def rest(self) -> None:
+        """Let everything happen that is on its way."""
+        while self.event(in_order=True):
+            pass
+
+    def heal(self) -> None:
+        """Let everything come to rest, with everyone there."""
+        self.disk.is_full = False
+        if self.server is not None and self.server.is_stopping:
+            self.rest()
+            while self.server is not None and self.clock.jump():
+                self.rest()
+        if self.server is None:
+            self.start()
+        for wire in self.wires:
+            wire.heal()
+        for device in self.devices:
+            device.is_online = True
+            for copy in device.copies.values():
+                copy.is_wanted = True
+                device.bind(copy)
+            device.connect()
+        self.rest()
+        while self.clock.jump():
+            self.rest()
+
+    def _stopped(self, server: Server) -> None:
+        self.note("    the server has stopped")
+        for journal in self.disk.journals.values():
+            if journal.is_open or journal.durable < len(journal.commits):
+                raise Violation(f"{journal.name} is still open although the server has stopped")
+        self.end({name: len(journal.commits) for name, journal in self.disk.journals.items()})
+        for wire in self.wires:
+            wire.cut(0, 1000)
+
+    def _result(self, server: Server) -> None:
+        if self._is_told:
+            self.note("    a result is handed over")
+        server.workers.results.popleft()()
+
+    def _job(self, job: Job) -> None:
+        assert self.server is not None
+        done = self.server.workers.advance(job)
+        if self._is_told:
+            self.note(f"    a thread {done}" + (f", {len(job.written)} commits" if job.written else ""))
+
+    def _reach_server(self, wire: Wire) -> None:
+        what = wire.reach_server()
+        if self._is_told:
+            self.note(f"    c{wire.number} > {what}")
+        self._tidy(wire)
+
+    def _reach_client(self, wire: Wire) -> None:
+        what = wire.reach_client()
+        if self._is_told:
+            self.note(f"    c{wire.number} < {what}")
+        self._tidy(wire)
+
+    def _timer(self, _: None) -> None:
+        self.clock.fire()
+
+    def _tidy(self, wire: Wire) -> None:
+        if wire.is_over:
+            self.wires.remove(wire)
