@@ -82,6 +82,7 @@ class Metrics:
         self.session_failed = self._counter("session_failed", "Sessions ended by an error.")
         self.session_online = self._gauge("session_online", "Sessions bound to a Realm now.")
         self.realms_open = self._gauge("realms_open", "Realms whose file is open now.")
+        self.realms_quarantined = self._gauge("realms_quarantined", "Realms that are damaged and set aside.")
 
         self.authentication_failed = self._counter("authentication_failed", "Tokens and upgrade requests refused.")
         self.permission_denied = self._counter("permission_denied", "Sessions refused for want of a right.")
@@ -174,6 +175,10 @@ class Metrics:
     def watch_disk(self, path: Path, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs) -> None:
         """Report on the filesystem that holds ``path``."""
         self.registry.register(_Disk(path, statvfs))
+
+    def watch_quarantine(self, count: Callable[[], int]) -> None:
+        """Report how many Realms are in quarantine, as ``count`` gives it."""
+        self.realms_quarantined.set_function(count)
 
     def watch_log(self, lines: Sequence[int], levels: Sequence[str]) -> None:
         """Report how many ``lines`` the log has of each level; both are indexed by severity."""

@@ -28,7 +28,7 @@ from realmserver.auth.workers import store_worker
 from realmserver.config.kinds import HostPort
 from realmserver.config.model import Configuration
 from realmserver.http.app_services import Surroundings, make_api
-from realmserver.http.health import DiskSpace, Health, HealthResource, MetricsResource, RealmFailures
+from realmserver.http.health import DiskSpace, Health, HealthResource, MetricsResource, Quarantine, RealmFailures
 from realmserver.http.site import QuietSite, came_directly
 from realmserver.http.traffic import Traffic
 from realmserver.http.tree import make_site_tree
@@ -93,6 +93,7 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         metrics=metrics,
         on_failure=failures.note,
     )
+    health.add(Quarantine(lambda: sync.quarantined))
 
     def login_ended(user_id: str, session_id: str | None) -> None:
         gate.forget(user_id, session_id)

@@ -19,11 +19,18 @@ from realmserver.auth.keys import (
     signed_token,
     write_token,
 )
+from realmserver.backup.progress import for_screen
+from realmserver.backup.verify import summary
+from realmserver.backup.verify import verify as verify_directory
 from realmserver.config.model import KEY_FILE_NAMES
 from realmserver.realms.paths import IllegalPath, check_virtual_path
+from realmserver.store.layout import USER_DATA
 
 ACCESS = ("download", "upload", "manage")
 """The rights a token may hold, in the order in which it names them (``spec/http-api.md`` 1.2)."""
+
+DEFAULT_ROOT = Path("/var/lib/realm/object-server")
+"""The data directory of an installed server (``spec/http-api.md`` 6.6)."""
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -109,6 +116,27 @@ def token(
         click.echo(f"{output} (keep it secret)")
     else:
         click.echo(text, nl=sys.stdout.isatty())  # clients take a file's text as it is, and a newline for rubbish
+
+
+@main.command()
+@click.argument("root", type=click.Path(path_type=Path), default=DEFAULT_ROOT)
+def verify(root: Path) -> None:
+    """Check every Realm in the data directory ROOT (/var/lib/realm/object-server unless given), and the accounts.
+
+    Everything is read: records, versions, sizes, client files; and each Realm's log is replayed, which must give the
+    state that is stored. Nothing is changed, and the server may run meanwhile. What is wrong is named by Realm, table
+    and key on the standard error; the exit code is 1 then. Temporary files go where TMPDIR says, and take less room
+    than the largest Realm.
+    """
+    if not (root / USER_DATA).is_dir():
+        raise click.ClickException(f"{root} is not a data directory: it holds no {USER_DATA}")
+    try:
+        found = verify_directory(root, for_screen(click.echo, lambda text: click.echo(text, err=True)))
+    except OSError as error:
+        raise click.ClickException(f"{root}: {error}") from error
+    click.echo(summary(found))
+    if found.wrong:
+        sys.exit(1)
 
 
 def _key_paths(root: Path | None, public: Path | None, private: Path | None) -> tuple[Path, Path]:

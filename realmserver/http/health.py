@@ -127,6 +127,19 @@ class RealmFailures:
         return f"{count} {'Realm' if count == 1 else 'Realms'} failed within {RECENT // 60} minutes, see the log"
 
 
+class Quarantine:
+    """Notices that Realms are damaged and set aside. ``count`` gives their number; any thread may ask."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def __call__(self, now: float) -> str:
+        count = self._count()
+        if not count:
+            return ""
+        return f"{count} {'Realm is' if count == 1 else 'Realms are'} in quarantine, see the log"
+
+
 class CertificateDate:
     """Notices that the TLS certificate is near its end. ``expires`` gives that in Unix seconds, None without TLS."""
 

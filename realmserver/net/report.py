@@ -258,6 +258,18 @@ class RealmFigures:
     def integrating(self) -> AbstractContextManager[object]:
         return self._metrics.changeset_integrated_seconds.time()
 
+    def quarantined(self, realm: str, reason: str) -> None:
+        log.error(
+            "Realm {realm} is in quarantine: {reason}. Its clients are asked to come again; nothing of it was changed, "
+            "and other Realms are not concerned. Repair its files or put those of a backup in their place: it comes "
+            "back by itself",
+            realm=realm,
+            reason=reason.removeprefix(f"{realm}: "),
+        )
+
+    def released(self, realm: str) -> None:
+        log.info("Realm {realm} is in service again, the quarantine is over", realm=realm)
+
 
 def ending_of(cause: Failure | None) -> str:
     """Why a connection ended of which nobody here said so, by what the transport raised."""

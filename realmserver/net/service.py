@@ -23,7 +23,7 @@ from realmserver.net.report import RealmFigures
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
-from realmserver.store.interface import Store, StoreError
+from realmserver.store.interface import Quarantined, Store, StoreError
 from realmserver.sync.bodies import EncodedBody, encode_download_body
 
 log = get_logger("sync")
@@ -83,7 +83,10 @@ class PoolWorkers:
         self._reactor.callLater(delay, call)
 
     def report(self, realm: str, error: Exception) -> None:
-        """Tell the operator that our side failed; the traceback only where the fault is in our code."""
+        """Tell the operator that our side failed; the traceback only where the fault is in our code. Of a Realm in
+        quarantine he has heard."""
+        if isinstance(error, Quarantined):
+            return
         self._on_failure(realm)
         if isinstance(error, StoreError):
             log.error("Realm {realm}: {error}", realm=realm, error=str(error))
@@ -146,6 +149,13 @@ class SyncService(Service):
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
         self._next_check: IDelayedCall | None = None
+
+        self.metrics.watch_quarantine(lambda: self.quarantined)
+
+    @property
+    def quarantined(self) -> int:
+        """How many Realms are in quarantine. May be asked in any thread."""
+        return self._registry.quarantined
 
     # For listeners.
 

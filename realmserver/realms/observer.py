@@ -8,7 +8,8 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Hears of all Realms. :meth:`integrating` is called in worker threads, the others on the thread of the Realms."""
+    """Hears of all Realms. :meth:`integrating`, :meth:`quarantined` and :meth:`released` are called in worker threads,
+    the others on the thread of the Realms."""
 
     def opened(self) -> None:
         """A Realm's store is open."""
@@ -22,6 +23,12 @@ class Observer(Protocol):
     def integrating(self) -> AbstractContextManager[object]:
         """Entered while the uploads of one commit are integrated and made durable."""
 
+    def quarantined(self, realm: str, reason: str) -> None:
+        """A Realm cannot be opened as it is, or now for another reason; it is set aside until that changes."""
+
+    def released(self, realm: str) -> None:
+        """A Realm that was in quarantine is open: somebody has repaired it."""
+
 
 class Unobserved:
     """An :class:`Observer` that does not listen."""
@@ -34,3 +41,7 @@ class Unobserved:
 
     def integrating(self) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def quarantined(self, realm: str, reason: str) -> None: ...
+
+    def released(self, realm: str) -> None: ...

@@ -5,19 +5,39 @@ closed, while its sessions stay bound. Runs on the reactor's thread.
 
 A LiveRealm is remembered as long as anyone holds it: its sessions, its open store, or work on its way. So there are
 never two of one name, which could not both have the store open.
+
+**Quarantine.** A Realm that is damaged, or of a format that this server does not know, is set aside: its clients are
+asked to come again later, the operator is told once, and nothing else is touched. Its files stay where they are. Were
+they moved away, the next client would find an empty Realm in their place, and every client that is ahead of it, which
+is every client, would be told to throw its own copy away. At most every RETRY_DELAY seconds one of the clients that
+come again has the Realm tried once more: after a repair it is in service without a word from anyone.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from contextlib import ExitStack
-from typing import Generic
+from typing import Final, Generic
 from weakref import WeakValueDictionary
+
+from attrs import frozen
 
 from realmserver.realms.fanout import Body, Encode, Workers
 from realmserver.realms.live import LiveRealm
 from realmserver.realms.observer import Observer, Unobserved
+from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Environment, Realm
-from realmserver.store.interface import Store
+from realmserver.store.interface import Quarantined, Store, UnknownFormat
+
+RETRY_DELAY: Final = 5
+"""Seconds between two attempts to open a Realm in quarantine: soon enough after a repair, and cheap."""
+
+
+@frozen
+class _Quarantine:
+    """Why a Realm cannot be opened, and when that was last tried (Unix seconds)."""
+
+    reason: str
+    tried: int
 
 
 class Registry(Generic[Body]):
@@ -41,7 +61,13 @@ class Registry(Generic[Body]):
         self._observer = observer or Unobserved()
         self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
+        self._quarantine: dict[str, _Quarantine] = {}  # a Realm's own lane alone reads or changes its entry
         self._stopped: Callable[[], None] | None = None
+
+    @property
+    def quarantined(self) -> int:
+        """How many Realms are in quarantine. May be asked in any thread."""
+        return len(self._quarantine)
 
     def get(self, name: str) -> LiveRealm[Body]:
         """The Realm ``name``; it is created at its first use."""
@@ -54,11 +80,24 @@ class Registry(Generic[Body]):
         return live
 
     def _open_realm(self, name: str) -> Realm:
-        store = self._store.open(name, create=True)
-        with ExitStack() as undo:
-            undo.callback(store.close)
-            realm = Realm(store, self._environment)
-            undo.pop_all()
+        """Open the Realm, in a thread. Raises StoreError; a Realm that is in quarantine is opened now and then only."""
+        now, before = self._environment.now(), self._quarantine.get(name)
+        if before is not None and 0 <= now - before.tried < RETRY_DELAY:
+            raise Quarantined(before.reason)
+        try:
+            store = self._store.open(name, create=True)
+            with ExitStack() as undo:
+                undo.callback(store.close)
+                realm = Realm(store, self._environment)
+                undo.pop_all()
+        except (UnknownFormat, BrokenRecord) as error:
+            reason = str(error)
+            self._quarantine[name] = _Quarantine(reason, now)
+            if before is None or before.reason != reason:
+                self._observer.quarantined(name, reason)
+            raise Quarantined(reason) from error
+        if self._quarantine.pop(name, None) is not None:
+            self._observer.released(name)
         return realm
 
     def _idle(self, live: LiveRealm[Body]) -> None:

@@ -31,6 +31,11 @@ class UnknownFormat(StoreError):
     """The Realm was written by another format version of this server, or is not a Realm, or is another Realm."""
 
 
+class Quarantined(StoreError):
+    """The Realm could not be opened as it is damaged, or not of this format, and nothing has changed since. Whoever set
+    it aside has told so already."""
+
+
 class NoSuchRealm(StoreError):
     """The Realm does not exist and was not to be created."""
 

@@ -145,7 +145,7 @@ class View:
             try:
                 return self._reading.get(table, key)
             except lmdb.Error as error:
-                raise _read_error(self._what, error) from error
+                raise read_error(self._what, error) from error
 
     def items(
         self, table: str, prefix: bytes = b"", *, after: bytes = b"", limit: int | None = None
@@ -157,7 +157,7 @@ class View:
             try:
                 return self._reading.items(table, prefix, after=after, limit=limit)
             except lmdb.Error as error:
-                raise _read_error(self._what, error) from error
+                raise read_error(self._what, error) from error
 
     def _closed(self) -> StoreError:
         return StoreError(f"{self._what}: this view is closed, or was lost when the file was opened again")
@@ -307,11 +307,11 @@ class Environment:
     def _open(self) -> None:
         data = self._directory / DATA_FILE
         try:
-            length = _check_data_file(data, self._what)
-            self._map_size = max(self._map_size, _whole_pages(length))
+            length = check_data_file(data, self._what)
+            self._map_size = max(self._map_size, whole_pages(length))
             if length < self._map_size:
                 _extend(data, self._map_size)
-            _reserve_lock_file(self._directory / LOCK_FILE)
+            reserve_lock_file(self._directory / LOCK_FILE)
         except OSError as error:
             raise store_error(f"{self._what}: {data}", error) from error
         try:
@@ -327,7 +327,7 @@ class Environment:
             self._tables = {table: self._env.open_db(table.encode(), create=False) for table in self._table_names}
         except lmdb.Error as error:
             self._drop_env()
-            raise _read_error(f"{self._what}: {data} cannot be opened", error) from error
+            raise read_error(f"{self._what}: {data} cannot be opened", error) from error
 
     def _revive(self) -> None:
         """Open the environment again after an error: LMDB may refuse all further work of the old one. A view of an
@@ -355,14 +355,15 @@ class Environment:
         try:
             return Reading(self._open_env().begin(), self._tables)
         except lmdb.Error as error:
-            raise _read_error(self._what, error) from error
+            raise read_error(self._what, error) from error
 
     # Growing.
 
     def _grow(self, size: int) -> None:
         with self._gate:
             env = self._open_env()
-            map_size = _whole_pages(self._map_size + max(min(self._map_size, MAX_MAP_STEP), size))
+            env.reader_check()  # a backup that was killed would keep old pages, and the map would grow on and on
+            map_size = whole_pages(self._map_size + max(min(self._map_size, MAX_MAP_STEP), size))
             if map_size > MAX_MAP_SIZE:
                 raise StoreFull(f"{self._what}: it would grow to more than {MAX_MAP_SIZE} bytes")
             if not self._gate.wait_for(lambda: not self._older_views(env), self._patience):
@@ -405,7 +406,7 @@ def _fill_new(
     directory: Path, what: str, tables: Sequence[str], fill: Callable[[Writing], None], map_size: int
 ) -> None:
     try:
-        _reserve_lock_file(directory / LOCK_FILE)
+        reserve_lock_file(directory / LOCK_FILE)
         with (
             lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env,
             env.begin(write=True) as txn,
@@ -416,7 +417,7 @@ def _fill_new(
         raise _write_error(what, error, directory, map_size) from error
 
 
-def _check_data_file(path: Path, what: str) -> int:
+def check_data_file(path: Path, what: str) -> int:
     """The length of LMDB's data file; raises :class:`UnknownFormat` if it is not one, or not all of it is there."""
     if not path.is_file():
         raise UnknownFormat(f"{what}: there is no file {path}")
@@ -438,7 +439,8 @@ def _check_data_file(path: Path, what: str) -> int:
     return length
 
 
-def _whole_pages(size: int) -> int:
+def whole_pages(size: int) -> int:
+    """``size``, rounded up to whole pages of memory."""
     return -(-size // _PAGE) * _PAGE
 
 
@@ -449,7 +451,7 @@ def _extend(path: Path, length: int) -> None:
         os.fsync(file.fileno())
 
 
-def _reserve_lock_file(path: Path) -> None:
+def reserve_lock_file(path: Path) -> None:
     """Give LMDB's lock file its room on the disk; zeros are a lock file that nobody has used. Raises OSError.
 
     May be called only while this process has the environment closed: closing any descriptor of a file gives up the
@@ -461,7 +463,8 @@ def _reserve_lock_file(path: Path) -> None:
             file.write(bytes(missing))
 
 
-def _read_error(what: str, error: "lmdb.Error") -> StoreError:
+def read_error(what: str, error: "lmdb.Error") -> StoreError:
+    """The store's error for LMDB's: :class:`UnknownFormat` where the file is not what this server writes."""
     if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
         return UnknownFormat(f"{what}: the file is damaged: {error}")
     if isinstance(error, lmdb.VersionMismatchError | lmdb.NotFoundError | lmdb.IncompatibleError):

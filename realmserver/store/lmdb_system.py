@@ -18,14 +18,14 @@ from realmserver.store.system import Values, check_place, check_table, conflict
 SYSTEM: Final = "system"
 """The environment's directory below the data directory."""
 
-_CREATING: Final = "system.new"
-_LOCK_FILE: Final = "system.lock"
-_WHAT: Final = "the system store"
-_META: Final = "meta"
-_DATA: Final = "data"
-_TABLES: Final = (_META, _DATA)
-_IDENTITY_KEY: Final = b"identity"
-_IDENTITY: Final = b"\x01system"
+CREATING: Final = "system.new"
+LOCK_FILE: Final = "system.lock"
+WHAT: Final = "the system store"
+META: Final = "meta"
+DATA: Final = "data"
+TABLES: Final = (META, DATA)
+IDENTITY_KEY: Final = b"identity"
+IDENTITY: Final = b"\x01system"
 """Format 1, and what it is, lest a Realm's directory be taken for it."""
 
 
@@ -45,7 +45,7 @@ class LmdbSystemStore:
             make_directories(root)
         except OSError as error:
             raise store_error(str(root), error) from error
-        self._lock = DirectoryLock(root / _LOCK_FILE)
+        self._lock = DirectoryLock(root / LOCK_FILE)
         try:
             self._environment = _open(root, map_size, patience)
         except StoreError:
@@ -55,7 +55,7 @@ class LmdbSystemStore:
     def read(self, table: str, key: bytes) -> bytes | None:
         check_place(table, key)
         with self._environment.view() as view:
-            return view.get(_DATA, _key(table, key))
+            return view.get(DATA, _key(table, key))
 
     def items(
         self, table: str, prefix: bytes = b"", *, after: bytes = b"", limit: int | None = None
@@ -63,7 +63,7 @@ class LmdbSystemStore:
         check_table(table)
         name = _key(table, b"")
         with self._environment.view() as view:
-            found = view.items(_DATA, name + prefix, after=name + after, limit=limit)
+            found = view.items(DATA, name + prefix, after=name + after, limit=limit)
         return [(key[len(name) :], value) for key, value in found]
 
     def write(self, changes: Values, expected: Values | None = None) -> None:
@@ -72,13 +72,13 @@ class LmdbSystemStore:
 
         def change(txn: Writing) -> None:
             for place, value in (expected or {}).items():
-                if txn.get(_DATA, _key(*place)) != value:
+                if txn.get(DATA, _key(*place)) != value:
                     raise conflict(place)
             for place, value in changes.items():
                 if value is None:
-                    txn.delete(_DATA, _key(*place))
+                    txn.delete(DATA, _key(*place))
                 else:
-                    txn.put(_DATA, _key(*place), value)
+                    txn.put(DATA, _key(*place), value)
 
         self._environment.write(change, sum(len(value) for value in changes.values() if value is not None))
 
@@ -90,24 +90,24 @@ class LmdbSystemStore:
 def _open(root: Path, map_size: int, patience: float) -> Environment:
     directory = root / SYSTEM
     try:
-        if (root / _CREATING).exists():  # a crash has left it
-            shutil.rmtree(root / _CREATING)
+        if (root / CREATING).exists():  # a crash has left it
+            shutil.rmtree(root / CREATING)
         if not directory.exists():
 
             def fill(txn: Writing) -> None:
-                txn.put(_META, _IDENTITY_KEY, _IDENTITY)
+                txn.put(META, IDENTITY_KEY, IDENTITY)
 
-            Environment.create(directory, root / _CREATING, _WHAT, _TABLES, fill, map_size=map_size)
+            Environment.create(directory, root / CREATING, WHAT, TABLES, fill, map_size=map_size)
     except OSError as error:
-        raise store_error(f"{_WHAT}: {directory}", error) from error
-    environment = Environment(directory, _WHAT, _TABLES, map_size=map_size, patience=patience)
+        raise store_error(f"{WHAT}: {directory}", error) from error
+    environment = Environment(directory, WHAT, TABLES, map_size=map_size, patience=patience)
     try:
         with environment.view() as view:
-            identity = view.get(_META, _IDENTITY_KEY)
+            identity = view.get(META, IDENTITY_KEY)
     except StoreError:
         environment.close()
         raise
-    if identity != _IDENTITY:
+    if identity != IDENTITY:
         environment.close()
-        raise UnknownFormat(f"{_WHAT}: {directory} is in a format that this server does not read")
+        raise UnknownFormat(f"{WHAT}: {directory} is in a format that this server does not read")
     return environment

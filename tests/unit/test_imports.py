@@ -21,6 +21,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "merge": ("changeset",),
     "store": (),
     "realms": ("changeset", "merge", "store.interface"),
+    "backup": ("changeset", "realms", "store"),
     "sync": ("realms.requests",),
     "config": ("auth.certificates", "auth.keys"),
     "auth": ("log", "store"),
@@ -30,7 +31,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "process": ("_version", "log", "net.listeners"),
     "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "store"),
     "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
-    "cli": ("_version", "auth", "config", "realms.paths", "tap"),
+    "cli": ("_version", "auth", "backup", "config", "realms.paths", "store.layout", "tap"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
 

@@ -11,6 +11,7 @@ from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_stor
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
 from realmserver.realms.fanout import ENTRY_COST
 from realmserver.realms.live import LiveRealm, Subscriber
+from realmserver.realms.observer import Unobserved
 from realmserver.realms.realm import Realm
 from realmserver.realms.registry import Registry
 from realmserver.realms.requests import (
@@ -47,7 +48,7 @@ class Listener:
         self.superseded_by.append(by)
 
 
-class Figures:
+class Figures(Unobserved):
     """An observer that keeps what it hears."""
 
     def __init__(self) -> None:
