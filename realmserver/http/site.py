@@ -120,8 +120,14 @@ class QuietSite(Site):
         answered: Callable[[HTTPRequest], None] | None = None,
     ) -> None:
         self.trusted_proxies = tuple(trusted_proxies)
+        # Nothing here is a form. Reading one, Twisted raises on some of the headers that strangers can send, and the
+        # request would go without an answer.
         super().__init__(  # type: ignore[no-untyped-call]
-            resource, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
+            resource,
+            requestFactory=LimitedRequest,
+            timeout=IDLE_TIMEOUT,
+            reactor=reactor,
+            parsePOSTFormSubmission=False,
         )
         self._answered = answered
 

@@ -248,15 +248,17 @@ class Applier:
     def _update_slot(self, new: Update, place: Slot) -> None:
         column = place.column
         kind = new.payload.type
+        # The reference looks at neither, but the merge does (spec/merge.md 7, L1): whatever another client does with
+        # this list before it has seen a wrong one would be refused, and that client would be stopped for good.
+        self._check_prior_size(new, place, new.prior_size)
+        self._check_in_range(new, place)
         if kind == TYPE_OBJECT_VALUE:
-            return  # a list of embedded objects has one in every slot; the reference does not even look at the index
+            return  # a list of embedded objects has one in every slot
         if kind in _KIND_OF_PAYLOAD:
             self._check_mixed(new, column)
-            self._check_in_range(new, place)
             if place.places.kind(place.index) != _KIND_OF_PAYLOAD[kind]:
                 place.places.make(place.index, _KIND_OF_PAYLOAD[kind])
         else:
-            self._check_in_range(new, place)
             self._check_value(new, place.owner, column, new.payload)
             place.places.put(place.index, new.payload)
 

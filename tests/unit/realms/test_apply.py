@@ -405,39 +405,54 @@ def test_making_a_place_the_collection_it_is_keeps_the_content_anything_else_doe
 # Update of a slot and of a key
 
 
-def test_slots_are_set_within_the_list_whatever_prior_size_says(realm: Twins) -> None:
-    realm.apply(insert("li", integer(1), 0, prior_size=0), update("li", integer(2), 0, prior_size=77))
+def test_slots_are_set_within_the_list(realm: Twins) -> None:
+    realm.apply(insert("li", integer(1), 0, prior_size=0), update("li", integer(2), 0, prior_size=1))
     assert read(realm, "li") == [2]
     each_refused(
         realm,
         [
             update("li", integer(2), 1, prior_size=1),
-            update("li", text("x"), 0),
-            update("li", NULL, 0),
-            update("li", ERASED, 0),
-            update("li", LIST, 0),
+            update("li", text("x"), 0, prior_size=1),
+            update("li", NULL, 0, prior_size=1),
+            update("li", ERASED, 0, prior_size=1),
+            update("li", LIST, 0, prior_size=1),
             update("li", integer(2), "k"),
-            update("li", integer(2), 0, 0),
+            update("li", integer(2), 0, 0, prior_size=1),
         ],
     )
 
 
-def test_an_embedded_object_set_in_a_slot_is_nothing_even_out_of_range(realm: Twins) -> None:
+def test_a_slot_set_with_a_wrong_prior_size_is_refused_for_it_would_break_merges(realm: Twins) -> None:
+    """The reference applies both; whoever edits the list at the same time could then merge nothing any more."""
+    realm.apply(insert("li", integer(1), 0, prior_size=0), insert("le", OBJECT_VALUE, 0, prior_size=0))
+    refuse(realm, update("li", integer(2), 0, prior_size=77), "prior size 77, the list has 1")
+    refuse(realm, update("le", OBJECT_VALUE, 0, prior_size=0), "prior size 0, the list has 1")
+    refuse(realm, update("le", OBJECT_VALUE, 9, prior_size=1), "index 9 in a list of 1")
+
+
+def test_an_embedded_object_set_in_a_slot_is_nothing(realm: Twins) -> None:
     realm.apply(insert("le", OBJECT_VALUE, 0, prior_size=0), update("le", integer(3), 0, "n"))
-    realm.apply(update("le", OBJECT_VALUE, 0), update("le", OBJECT_VALUE, 9))
+    realm.apply(update("le", OBJECT_VALUE, 0, prior_size=1))
     assert [each["n"] for each in read(realm, "le")] == [3]
-    refuse(realm, update("le", NULL, 0))
+    refuse(realm, update("le", NULL, 0, prior_size=1))
 
 
 def test_mixed_slots_become_collections_and_back(realm: Twins) -> None:
-    realm.apply(insert("lm", integer(1), 0, prior_size=0), update("lm", LIST, 0))
-    realm.apply(insert("lm", integer(5), 0, 0, prior_size=0), update("lm", LIST, 0))
+    realm.apply(insert("lm", integer(1), 0, prior_size=0), update("lm", LIST, 0, prior_size=1))
+    realm.apply(insert("lm", integer(5), 0, 0, prior_size=0), update("lm", LIST, 0, prior_size=1))
     assert read(realm, "lm") == [[5]]
-    realm.apply(update("lm", DICTIONARY, 0), update("lm", NULL, 0, "k"))
+    realm.apply(update("lm", DICTIONARY, 0, prior_size=1), update("lm", NULL, 0, "k"))
     assert read(realm, "lm") == [{"k": None}]
-    realm.apply(update("lm", NULL, 0))
+    realm.apply(update("lm", NULL, 0, prior_size=1))
     refuse(realm, update("lm", integer(1), 0, "k"))
-    each_refused(realm, [update("lm", SET, 0), update("lm", ERASED, 0), update("lm", LIST, 1)])
+    each_refused(
+        realm,
+        [
+            update("lm", SET, 0, prior_size=1),
+            update("lm", ERASED, 0, prior_size=1),
+            update("lm", LIST, 1, prior_size=1),
+        ],
+    )
 
 
 def test_keys_are_set_and_erased(realm: Twins) -> None:
