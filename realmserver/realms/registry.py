@@ -22,7 +22,7 @@ from realmserver.store.interface import Store
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms."""
+    all Realms; ``fold_delay`` is that of :class:`LiveRealm`."""
 
     def __init__(
         self,
@@ -32,8 +32,10 @@ class Registry(Generic[Body]):
         encode: Encode[Body],
         max_open: int,
         observer: Observer | None = None,
+        fold_delay: float | None = None,
     ) -> None:
         self._store = store
+        self._fold_delay = fold_delay
         self._environment = environment
         self._workers = workers
         self._encode = encode
@@ -48,7 +50,13 @@ class Registry(Generic[Body]):
         live = self._realms.get(name)
         if live is None:
             live = LiveRealm(
-                name, lambda: self._open_realm(name), self._workers, self._encode, self._idle, self._observer
+                name,
+                lambda: self._open_realm(name),
+                self._workers,
+                self._encode,
+                self._idle,
+                self._observer,
+                self._fold_delay,
             )
             self._realms[name] = live
         return live
