@@ -257,7 +257,8 @@ def test_an_objects_collections_are_cut_and_read_in_parts() -> None:
         assert reader.elements("T", ONE, ["e", "mx", "deep"], limit=5).items == ["x"]
         assert reader.elements("T", ONE, ["e", "mx"], limit=5).items == {"deep": ["x"]}
         nowheres: list[list[PathElement]] = [["x"], ["i"], ["e"], ["e", 1], ["e", "mx", "no"], ["e", "mx", "deep", 1]]
-        for nowhere in [*nowheres, ["li", 3], ["li", 3, "x"]]:
+        nowheres += [["li", 3], ["li", 3, "x"]]
+        for nowhere in nowheres:
             with pytest.raises(KeyError):
                 reader.elements("T", ONE, nowhere, limit=1)
         with pytest.raises(KeyError):
