@@ -21,6 +21,7 @@ from realmserver.metrics import Metrics
 from realmserver.net.connection import Live, SyncConnection
 from realmserver.net.report import RealmFigures
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
+from realmserver.realms.live import FOLD_DELAY
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
 from realmserver.store.interface import Quarantined, Store, StoreError
@@ -145,6 +146,7 @@ class SyncService(Service):
             encode_download_body,
             max_open_files,
             RealmFigures(self.metrics),
+            FOLD_DELAY,
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None

@@ -8,7 +8,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 - a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
   overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
-- only what is durable is shown to anyone: answers and the news of new versions go out after the commit.
+- only what is durable is shown to anyone: answers and the news of new versions go out after the commit;
+- the stored values follow the log in small steps, each of which is work like any other: an upload waits for one.
 """
 
 from collections import deque
@@ -32,10 +33,20 @@ from realmserver.realms.requests import (
     UploadCursor,
     UploadDone,
 )
+from realmserver.realms.stored_reading import StoredReader
 from realmserver.store.interface import ClientFile, Head
 
 PROGRESS_DELAY: Final = 1.0
 """Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
+
+FOLD_DELAY: Final = 2.0
+"""Seconds after an upload until the stored values begin to follow: uploads in a row share the step's commit."""
+
+FOLD_PAUSE: Final = 0.05
+"""Seconds between two steps, so that the reactor's thread gets its share of the interpreter."""
+
+MAX_POSTPONED: Final = 5
+"""Times that a step gives way to other work. Then it takes its turn, or a busy Realm's values would never follow."""
 
 MAX_BATCH_UPLOADS: Final = 256
 """Uploads in one commit: bounds how long the first waits for the last."""
@@ -82,7 +93,8 @@ class LiveRealm(Generic[Body]):
     """The one place through which sessions reach the Realm ``name``.
 
     ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
-    ``idle`` is called whenever nothing runs and nothing waits any more; ``observer`` hears how it goes.
+    ``idle`` is called whenever nothing runs and nothing waits any more; ``observer`` hears how it goes. ``fold_delay``:
+    seconds after an upload until the stored values follow, None = only when they are read.
     """
 
     def __init__(
@@ -93,8 +105,13 @@ class LiveRealm(Generic[Body]):
         encode: Encode[Body],
         idle: "Callable[[LiveRealm[Body]], None]",
         observer: Observer | None = None,
+        fold_delay: float | None = None,
     ) -> None:
         self.name = name
+        self._fold_delay = fold_delay
+        self._fold_due = False
+        self._postponed = 0
+        self._cannot_fold = False
         self._open_realm = open_realm
         self._workers = workers
         self._idle = idle
@@ -226,6 +243,46 @@ class LiveRealm(Generic[Body]):
         else:
             self._fanout.fetch(realm, head, ident, cursor, self._cursors.get(ident, UploadCursor()), done)
 
+    def read(self, look: Callable[[StoredReader], T], done: Done[T]) -> None:
+        """What ``look`` finds in the stored values, which have caught up with all that is durable now. ``look`` runs in
+        a thread, alone in the Realm, so it is to be short."""
+
+        def folded(answer: bool | RealmError) -> None:
+            if isinstance(answer, RealmError):
+                done(answer)
+            elif answer:
+                self._call(Realm.fold, folded)
+            else:
+                self._call(lambda realm: realm.read(look), done)
+
+        self._call(Realm.fold, folded)
+
+    # Values.
+
+    def _fold_later(self, delay: float) -> None:
+        """Let the stored values take a step in ``delay`` seconds."""
+        if not (self._fold_due or self._cannot_fold):
+            self._fold_due = True
+            self._workers.later(delay, self._fold)
+
+    def _fold(self) -> None:
+        self._fold_due = False
+        if self._realm is None:
+            return  # when it is opened again
+        if not self.is_idle and self._postponed < MAX_POSTPONED:
+            self._postponed += 1
+            self._fold_later(self._fold_delay or FOLD_DELAY)
+            return
+        self._postponed = 0
+
+        def folded(answer: bool | RealmError) -> None:
+            if isinstance(answer, RealmError):
+                self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
+            elif answer:
+                self._fold_later(FOLD_PAUSE)
+
+        self._call(Realm.fold, folded)
+
     # The lane.
 
     def _call(self, work: Callable[[Realm], T], done: Done[T]) -> None:
@@ -324,6 +381,8 @@ class LiveRealm(Generic[Body]):
         for waiting, answer in zip(batch, result.answers, strict=True):
             self._answer(waiting)(answer)
         if result.entries:
+            if self._fold_delay is not None:
+                self._fold_later(self._fold_delay)
             for subscriber in list(self._subscribers.values()):
                 subscriber.advanced(result.head.version)
 
@@ -347,6 +406,9 @@ class LiveRealm(Generic[Body]):
             self._busy = False
             if open_now is None:
                 self._observer.opened()
+                self._cannot_fold = False
+                if self._fold_delay is not None:
+                    self._fold_later(self._fold_delay)
             then()
             self._next()
 

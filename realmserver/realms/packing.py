@@ -22,6 +22,11 @@ def put_uint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
+def put_sint(out: bytearray, value: int) -> None:
+    """Append ``value``, which has a sign and 64 bits at most; small ones of either sign are short."""
+    put_uint(out, value << 1 if value >= 0 else ~value << 1 | 1)
+
+
 def put_text(out: bytearray, text: str) -> None:
     """Append a string in the form of changesets (UTF-8 with surrogate escapes), its size first."""
     data = text.encode("utf-8", "surrogateescape")
@@ -56,14 +61,31 @@ class Unpacker:
         self._at = at + 1
         return value
 
-    def text(self) -> str:
-        size = self.uint()
+    def sint(self) -> int:
+        """What :func:`put_sint` has appended."""
+        value = self.uint()
+        return value >> 1 ^ -(value & 1)
+
+    def raw(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
         end = self._at + size
         if end > len(self._data):
-            raise BrokenRecord("the record ends inside a text")
-        text = self._data[self._at : end].decode("utf-8", "surrogateescape")
+            raise BrokenRecord("the record ends inside a value")
+        data = self._data[self._at : end]
         self._at = end
-        return text
+        return data
+
+    def text(self) -> str:
+        return self.raw(self.uint()).decode("utf-8", "surrogateescape")
+
+    def rest(self) -> bytes:
+        """All that has not been read."""
+        return self.raw(len(self._data) - self._at)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything has been read."""
+        return self._at >= len(self._data)
 
     def done(self) -> None:
         """Raises :class:`BrokenRecord` unless everything has been read."""

@@ -176,13 +176,14 @@ class View:
             return self._dictionary(column, held)
         if column.collection == COLLECTION_SET:
             return self._set(column, held)
-        return self._value(column, held if column.id in content.data else default_of(column))
+        return self.value(column, held if column.id in content.data else default_of(column))
 
-    def _value(self, column: Column, value: object) -> object:
+    def value(self, column: Column, value: object) -> object:
+        """What a place of ``column`` holds, as it is read."""
         if value is None:
             return None
         if isinstance(value, tuple):
-            return None if self._dangles(value) else self._form.simple(value)
+            return None if self.is_hidden(value) else self._form.simple(value)
         if isinstance(value, ObjectContent):
             return self.read(self._schema.target(column), None, value)
         if isinstance(value, ListContent):
@@ -191,19 +192,20 @@ class View:
 
     def _list(self, column: Column, held: object) -> object:
         elements = held.data if isinstance(held, ListContent) else []
-        return [self._value(column, each) for each in elements if column.mixed or not self._dangles(each)]
+        return [self.value(column, each) for each in elements if column.mixed or not self.is_hidden(each)]
 
     def _set(self, column: Column, held: object) -> object:
         elements = held.data.values() if isinstance(held, SetContent) else ()
         return self._form.set(
-            [self._value(column, each) for each in elements if column.mixed or not self._dangles(each)]
+            [self.value(column, each) for each in elements if column.mixed or not self.is_hidden(each)]
         )
 
     def _dictionary(self, column: Column, held: object) -> object:
         entries = held.data if isinstance(held, DictionaryContent) else {}
-        return self._form.dictionary({key: self._value(column, each) for key, each in entries.items()})
+        return self._form.dictionary({key: self.value(column, each) for key, each in entries.items()})
 
-    def _dangles(self, value: object) -> bool:
+    def is_hidden(self, value: object) -> bool:
+        """Whether ``value`` is a link whose object is missing."""
         if not isinstance(value, tuple) or value[0] != TYPE_LINK:
             return False
         class_name, key = value[1]

@@ -5,11 +5,12 @@ All methods may block on a disk. Those that write (:meth:`Realm.allocate`, :meth
 them. ``realms.live`` keeps that order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol, TypeVar
 
 from attrs import frozen
 
+from realmserver.realms.fold import fold
 from realmserver.realms.history import SERVER_FILE_IDENT, History
 from realmserver.realms.integrate import Batch
 from realmserver.realms.requests import (
@@ -32,6 +33,7 @@ from realmserver.realms.requests import (
     UserMismatch,
 )
 from realmserver.realms.shape import Shape
+from realmserver.realms.stored_reading import StoredReader
 from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
 
 DOWNLOAD_SIZE: Final = 1024 * 1024
@@ -39,6 +41,8 @@ DOWNLOAD_SIZE: Final = 1024 * 1024
 get through a slow line in less than the 120 s that a client waits for the PONG behind it (K25)."""
 
 MAX_SALT: Final = (1 << 63) - 1
+
+T = TypeVar("T")
 
 
 class Environment(Protocol):
@@ -217,6 +221,22 @@ class Realm:
 
     def _mended(self, ident: int, text: str) -> None:
         self._environment.warn(self.name, f"in a changeset of client file {ident} that no client could apply: {text}")
+
+    def fold(self) -> bool:
+        """Move the stored values along the log by one small step (``fold``). Returns whether there is more to do."""
+        self._load_again()
+        with self._store.snapshot() as snapshot:
+            step = fold(snapshot)
+        if step is None:
+            return False
+        commit, is_done = step
+        self._append(commit)
+        return not is_done
+
+    def read(self, look: Callable[[StoredReader], T]) -> T:
+        """What ``look`` finds in the stored values, as far as they are folded; may run beside everything else."""
+        with self._store.snapshot() as snapshot:
+            return look(StoredReader(snapshot))
 
     def download(self, ident: int, cursor: DownloadCursor, head: Head) -> Download:
         """What to send next to client file ``ident``, whose session stands at ``cursor``: nothing after ``head``."""

@@ -42,7 +42,7 @@ class _Quarantine:
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms."""
+    all Realms; ``fold_delay`` is that of :class:`LiveRealm`."""
 
     def __init__(
         self,
@@ -52,8 +52,10 @@ class Registry(Generic[Body]):
         encode: Encode[Body],
         max_open: int,
         observer: Observer | None = None,
+        fold_delay: float | None = None,
     ) -> None:
         self._store = store
+        self._fold_delay = fold_delay
         self._environment = environment
         self._workers = workers
         self._encode = encode
@@ -74,7 +76,13 @@ class Registry(Generic[Body]):
         live = self._realms.get(name)
         if live is None:
             live = LiveRealm(
-                name, lambda: self._open_realm(name), self._workers, self._encode, self._idle, self._observer
+                name,
+                lambda: self._open_realm(name),
+                self._workers,
+                self._encode,
+                self._idle,
+                self._observer,
+                self._fold_delay,
             )
             self._realms[name] = live
         return live

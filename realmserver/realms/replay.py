@@ -5,7 +5,8 @@
 Two formats are known, both JSON lines, gzip-compressed (the ``README.md`` beside the vectors describes them):
 
 - sessions: whole sync histories, replayed through a :class:`~realmserver.realms.realm.Realm` on a store in memory
-  (uploads) and a :class:`~realmserver.realms.mirror.ClientHistory` (downloads); in the end the log makes the state;
+  (uploads) and a :class:`~realmserver.realms.mirror.ClientHistory` (downloads); in the end the log makes the state,
+  and so do the stored values, which followed the log step by step;
 - pairs: one merge each.
 
 Prints a line for each file, and the first mismatch of each in readable form; exits with 1 if anything differs.
@@ -33,6 +34,7 @@ from realmserver.merge.walk import merge
 from realmserver.realms.mirror import ClientHistory
 from realmserver.realms.realm import Realm
 from realmserver.realms.requests import DownloadEntry, RealmError, Upload, UploadCursor, UploadEntry
+from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.values import Values
 from realmserver.store.memory import MemoryStore
 
@@ -40,6 +42,9 @@ Json = Any
 """A line of a vector file, as the json module gives it."""
 
 PROTOCOL = 14
+FOLD_EVERY = 3
+"""Client versions after which the stored values take a step: most steps then have one entry, some have several."""
+
 FIRST_VERSION = 1
 """In the vectors version 1 is the empty file, here version 0 is."""
 
@@ -180,6 +185,8 @@ class Session:
         if isinstance(answer, RealmError):
             self._log.append(b"")
             return f"{where}: refused: {answer}"
+        if version % FOLD_EVERY == 0:
+            self._realm.fold()
         made = integration.entries[0]
         self._log.append(made.changeset)
         if made.version + FIRST_VERSION != event["server_version"]:
@@ -207,7 +214,12 @@ class Session:
         except BadChangeset as error:
             return f"{self._name}: the log does not apply: {error}"
         expected, got = _lines_of(self._state), _lines_of(values.state())
-        return _difference(f"{self._name}, state", expected, got)
+        while self._realm.fold():
+            pass
+        stored = _lines_of(self._realm.read(StoredReader.state))
+        return _difference(f"{self._name}, state", expected, got) or _difference(
+            f"{self._name}, stored values", expected, stored
+        )
 
 
 def _lines_of(state: Json) -> list[str]:

@@ -71,12 +71,14 @@ def _check_keys(name: str, commit: Commit) -> None:
     for table in commit.schema:
         if not 1 <= len(table_key(table)) <= MAX_SHAPE_KEY:
             raise ValueError(f"{name}: a table's name has 1 to {MAX_SHAPE_KEY} bytes: {table[:80]!r}")
-    for key in commit.shape:
-        if not 1 <= len(key) <= MAX_SHAPE_KEY:
-            raise ValueError(f"{name}: a key of the shape has 1 to {MAX_SHAPE_KEY} bytes: {key[:80]!r}")
-    for prefix in commit.shape_prefixes:
-        if len(prefix) > MAX_SHAPE_KEY:
-            raise ValueError(f"{name}: a prefix of the shape has at most {MAX_SHAPE_KEY} bytes: {prefix[:80]!r}")
+    for what, keys in (("shape", commit.shape), ("values", commit.objects)):
+        for key in keys:
+            if not 1 <= len(key) <= MAX_SHAPE_KEY:
+                raise ValueError(f"{name}: a key of the {what} has 1 to {MAX_SHAPE_KEY} bytes: {key[:80]!r}")
+    for what, prefixes in (("shape", commit.shape_prefixes), ("values", commit.objects_prefixes)):
+        for prefix in prefixes:
+            if len(prefix) > MAX_SHAPE_KEY:
+                raise ValueError(f"{name}: a prefix of the {what} has at most {MAX_SHAPE_KEY} bytes: {prefix[:80]!r}")
 
 
 def _next_head(head: Head, commit: Commit) -> Head:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from attrs import Factory, define, frozen
 
 MAX_SHAPE_KEY: Final = 480
-"""Bytes in a key of ``Commit.shape``: LMDB takes 511, and engines may need a prefix."""
+"""Bytes in a key of ``Commit.shape`` or ``Commit.objects``: LMDB takes 511, and engines may need a prefix."""
 
 
 class StoreError(Exception):
@@ -111,7 +111,8 @@ class Commit:
     version) to a transformed changeset (b"" = transformed to nothing). ``trim`` maps a file ident to its new base: its
     reciprocal entries of versions up to and including it are dropped, before ``reciprocal`` is written. ``schema`` (by
     table name) and ``shape`` (by key, at most MAX_SHAPE_KEY bytes) are put, or deleted where the value is None; before
-    that every key that begins with a prefix in ``shape_prefixes`` is deleted.
+    that every key that begins with a prefix in ``shape_prefixes`` is deleted. ``objects`` and ``objects_prefixes`` are
+    the same for the values, which may lag behind the log.
     """
 
     entries: list[LogEntry] = Factory(list)
@@ -121,6 +122,8 @@ class Commit:
     schema: dict[str, bytes | None] = Factory(dict)
     shape: dict[bytes, bytes | None] = Factory(dict)
     shape_prefixes: list[bytes] = Factory(list)
+    objects: dict[bytes, bytes | None] = Factory(dict)
+    objects_prefixes: list[bytes] = Factory(list)
     last_ident: int | None = None
     required_protocol: int | None = None
     tolerant: bool | None = None
@@ -152,6 +155,13 @@ class Snapshot(Protocol):
 
     def shape(self, key: bytes) -> bytes | None:
         """What was put under ``key``."""
+
+    def object(self, key: bytes) -> bytes | None:
+        """What was put under ``key`` of ``Commit.objects``."""
+
+    def objects(self, prefix: bytes, *, after: bytes = b"", limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """What was put under the first ``limit`` keys, in order, that begin with ``prefix`` and are greater than
+        ``after``."""
 
 
 class RealmStore(Protocol):

@@ -50,6 +50,9 @@ PATIENCE: Final = 30.0
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
 
+PAGES_OF_A_TABLE: Final = 16
+"""Pages that adding an empty table to an environment takes, with what LMDB copies meanwhile: a few, and some more."""
+
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _PROBE_SLACK: Final = 64 * 1024  # LMDB writes the branches of its trees besides what a commit puts
 
@@ -192,9 +195,9 @@ class View:
 class Environment:
     """An open environment in the directory ``directory``.
 
-    ``what`` names it in error texts, ``tables`` are the tables it must have, ``map_size`` is the smallest map in
-    bytes, ``patience`` the seconds a growing map waits for views of older states. Raises :class:`UnknownFormat` for
-    what is not such an environment, and :class:`StoreError`.
+    ``what`` names it in error texts, ``tables`` are the tables it must have; those among ``later_tables`` are added
+    where they are missing. ``map_size`` is the smallest map in bytes, ``patience`` the seconds a growing map waits for
+    views of older states. Raises :class:`UnknownFormat` for what is not such an environment, and :class:`StoreError`.
     """
 
     def __init__(
@@ -203,12 +206,14 @@ class Environment:
         what: str,
         tables: Sequence[str],
         *,
+        later_tables: Sequence[str] = (),
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
     ) -> None:
         self._directory = directory
         self._what = what
         self._table_names = tables
+        self._later_tables = later_tables
         self._map_size = map_size
         self._patience = patience
         self._writing = threading.Lock()
@@ -324,10 +329,33 @@ class Environment:
                 max_readers=MAX_READERS,
             )
             self._env.reader_check()  # views of a process that was killed would keep old pages for ever
-            self._tables = {table: self._env.open_db(table.encode(), create=False) for table in self._table_names}
+            self._tables = {table: self._open_table(self._env, table) for table in self._table_names}
         except lmdb.Error as error:
             self._drop_env()
             raise read_error(f"{self._what}: {data} cannot be opened", error) from error
+        except StoreError:
+            self._drop_env()
+            raise
+
+    def _open_table(self, env: "lmdb.Environment", table: str) -> "lmdb._Database":
+        """The table ``table``; made, durably, if it may be missing. No transaction may be open."""
+        try:
+            return env.open_db(table.encode(), create=False)
+        except lmdb.NotFoundError:
+            if table not in self._later_tables:
+                raise
+        try:
+            try:
+                return env.open_db(table.encode())
+            except lmdb.MapFullError:
+                self._map_size += _PAGE * PAGES_OF_A_TABLE
+                _extend(self._directory / DATA_FILE, self._map_size)
+                env.set_mapsize(self._map_size)
+                return env.open_db(table.encode())
+        except OSError as error:
+            raise store_error(self._what, error) from error
+        except lmdb.Error as error:
+            raise _write_error(self._what, error, self._directory, _PAGE * PAGES_OF_A_TABLE) from error
 
     def _revive(self) -> None:
         """Open the environment again after an error: LMDB may refuse all further work of the old one. A view of an

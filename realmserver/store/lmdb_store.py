@@ -49,7 +49,11 @@ CLIENTS: Final = "clients"
 RECIPROCAL: Final = "reciprocal"
 SCHEMA: Final = "schema"
 SHAPE: Final = "shape"
-TABLES: Final = (META, LOG, CLIENTS, RECIPROCAL, SCHEMA, SHAPE)
+OBJECTS: Final = "objects"
+TABLES: Final = (META, LOG, CLIENTS, RECIPROCAL, SCHEMA, SHAPE, OBJECTS)
+LATER_TABLES: Final = (OBJECTS,)
+"""Tables that Realms made by an earlier version lack: they are added, empty, when such a Realm is opened. What they
+hold is made anew from the log, and a server that does not know them leaves them alone, so the format is the same."""
 
 IDENTITY_KEY: Final = b"identity"
 HEAD_KEY: Final = b"head"
@@ -100,6 +104,12 @@ class LmdbSnapshot:
 
     def shape(self, key: bytes) -> bytes | None:
         return self._view.get(SHAPE, key)
+
+    def object(self, key: bytes) -> bytes | None:
+        return self._view.get(OBJECTS, key)
+
+    def objects(self, prefix: bytes, *, after: bytes = b"", limit: int) -> Sequence[tuple[bytes, bytes]]:
+        return self._view.items(OBJECTS, prefix, after=after, limit=limit)
 
 
 class LmdbRealmStore:
@@ -223,7 +233,9 @@ class LmdbStore:
         self._lock.release()
 
     def _open_realm(self, name: str, directory: Path) -> LmdbRealmStore:
-        environment = Environment(directory, name, TABLES, map_size=self._map_size, patience=self._patience)
+        environment = Environment(
+            directory, name, TABLES, later_tables=LATER_TABLES, map_size=self._map_size, patience=self._patience
+        )
         try:
             return LmdbRealmStore(name, environment, self._closed)
         except StoreError:
@@ -254,6 +266,7 @@ def _size(commit: Commit) -> int:
         + sum(map(len, commit.reciprocal.values()))
         + sum(len(value) for value in commit.schema.values() if value is not None)
         + sum(len(key) + len(value) for key, value in commit.shape.items() if value is not None)
+        + sum(len(key) + len(value) for key, value in commit.objects.items() if value is not None)
     )
 
 
@@ -269,8 +282,11 @@ def _write(txn: Writing, commit: Commit) -> None:
         txn.put(RECIPROCAL, records.reciprocal_key(ident, version), records.pack_reciprocal(changeset))
     for prefix in commit.shape_prefixes:
         txn.delete_prefix(SHAPE, prefix)
+    for prefix in commit.objects_prefixes:
+        txn.delete_prefix(OBJECTS, prefix)
     _put_all(txn, SCHEMA, {table_key(table): value for table, value in commit.schema.items()})
     _put_all(txn, SHAPE, commit.shape)
+    _put_all(txn, OBJECTS, commit.objects)
 
 
 def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) -> None:

@@ -5,8 +5,10 @@ costs nothing: the next commit copies what it changes if a snapshot is open, and
 """
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice, takewhile
 from typing import Final, TypeVar
 
 from attrs import Factory, define, evolve
@@ -33,6 +35,9 @@ class _State:
     reciprocal: dict[int, dict[int, bytes]] = Factory(dict)
     schema: dict[str, bytes] = Factory(dict)
     shape: dict[bytes, bytes] = Factory(dict)
+    objects: dict[bytes, bytes] = Factory(dict)
+    order: list[bytes] | None = None
+    """The keys of ``objects`` in order; None where they have changed since someone asked."""
 
     def copy_for(self, commit: Commit) -> "_State":
         """A state that ``commit`` may change without changing this one."""
@@ -46,6 +51,7 @@ class _State:
             reciprocal=reciprocal,
             schema=dict(self.schema) if commit.schema else self.schema,
             shape=dict(self.shape) if commit.shape or commit.shape_prefixes else self.shape,
+            objects=dict(self.objects) if commit.objects or commit.objects_prefixes else self.objects,
         )
 
     def apply(self, commit: Commit, head: Head) -> None:
@@ -57,11 +63,24 @@ class _State:
             self.reciprocal[ident] = kept
         for (ident, version), changeset in commit.reciprocal.items():
             self.reciprocal.setdefault(ident, {})[version] = changeset
-        for prefix in commit.shape_prefixes:
-            for key in [key for key in self.shape if key.startswith(prefix)]:
-                del self.shape[key]
+        _delete_prefixes(self.shape, commit.shape_prefixes)
+        _delete_prefixes(self.objects, commit.objects_prefixes)
         _put_all(self.schema, commit.schema)
         _put_all(self.shape, commit.shape)
+        if commit.objects or commit.objects_prefixes:
+            _put_all(self.objects, commit.objects)
+            self.order = None
+
+    def ordered(self) -> list[bytes]:
+        if self.order is None:
+            self.order = sorted(self.objects)
+        return self.order
+
+
+def _delete_prefixes(target: dict[bytes, bytes], prefixes: list[bytes]) -> None:
+    for prefix in prefixes:
+        for key in [key for key in target if key.startswith(prefix)]:
+            del target[key]
 
 
 def _put_all(target: dict[Key, bytes], changes: Mapping[Key, bytes | None]) -> None:
@@ -116,6 +135,16 @@ class MemorySnapshot:
 
     def shape(self, key: bytes) -> bytes | None:
         return self._open_state().shape.get(key)
+
+    def object(self, key: bytes) -> bytes | None:
+        return self._open_state().objects.get(key)
+
+    def objects(self, prefix: bytes, *, after: bytes = b"", limit: int) -> Sequence[tuple[bytes, bytes]]:
+        state = self._open_state()
+        order = state.ordered()
+        first = bisect_right(order, after) if after >= prefix else bisect_left(order, prefix)
+        found = takewhile(lambda key: key.startswith(prefix), islice(order, first, first + max(limit, 0)))
+        return [(key, state.objects[key]) for key in found]
 
 
 class MemoryRealmStore:

@@ -9,8 +9,9 @@ import pytest
 from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, upload
 
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
+from realmserver.realms import fold
 from realmserver.realms.fanout import ENTRY_COST
-from realmserver.realms.live import LiveRealm, Subscriber
+from realmserver.realms.live import MAX_POSTPONED, LiveRealm, Subscriber
 from realmserver.realms.observer import Unobserved
 from realmserver.realms.realm import Realm
 from realmserver.realms.registry import Registry
@@ -28,6 +29,7 @@ from realmserver.realms.requests import (
     UploadCursor,
     UploadDone,
 )
+from realmserver.realms.stored_records import META_KEY
 from realmserver.store.interface import ClientFile, Commit, StoreFull
 from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
@@ -573,3 +575,116 @@ def test_a_store_is_closed_again_if_its_realm_does_not_open() -> None:
         workers.run_all()
         broken[0] = False
     assert [type(answer) for answer in answers] == [RealmUnavailable, type(None)]
+
+
+# Stored values
+
+
+class Folding(Bench):
+    """A LiveRealm whose stored values follow the log."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        super().__init__(store)
+        self.live = LiveRealm(
+            "/test", lambda: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
+            self.encode, lambda live: None, self.figures, 2.0,
+        )  # fmt: skip
+
+    def upload(self, ident: int, *changesets: tuple[int, int, bytes]) -> None:
+        self.live.upload(upload(ident, *changesets), lambda answer: None)
+
+    def read(self) -> tuple[int, int] | RealmError:
+        found: list[tuple[int, int] | RealmError] = []
+        self.live.read(lambda reader: (reader.version, reader.count("T")), found.append)
+        self.workers.run_all()
+        return found[0]
+
+
+def objects_commits(store: MemoryStore) -> list[int]:
+    commits: list[int] = []
+    store.before_commit = lambda name, commit: commits.append(len(commit.objects)) if commit.objects else None
+    return commits
+
+
+def test_the_values_follow_in_idle_time_and_not_on_the_uploads_path() -> None:
+    bench = Folding()
+    client = bench.client()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    commits = objects_commits(bench.store)
+    bench.upload(client.ident, (2, 0, schema()))
+    bench.upload(client.ident, (3, 0, create()))
+    bench.workers.run_all()
+    assert (commits, len(bench.workers.timers)) == ([], 1)
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert (len(commits), len(bench.workers.timers)) == (1, 0)
+    assert bench.read() == (2, 1)
+    assert len(commits) == 1  # they were there already
+
+
+def test_reading_catches_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold, "STEP_INSTRUCTIONS", 1)
+    bench = Bench()
+    client = bench.client()
+    for number in range(5):
+        bench.live.upload(upload(client.ident, (2 + number, 0, create(number) if number else schema())), lambda _: None)
+    bench.workers.run_all()
+    commits = objects_commits(bench.store)
+    found: list[int | RealmError] = []
+    bench.live.read(lambda reader: reader.count("T"), found.append)
+    bench.workers.run_all()
+    assert found == [4]
+    assert len(commits) == 5
+
+
+def test_a_step_gives_way_to_uploads_but_not_for_ever() -> None:
+    bench = Folding()
+    client = bench.client()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    commits = objects_commits(bench.store)
+    for number in range(MAX_POSTPONED + 1):
+        bench.upload(client.ident, (2 + number, 0, create(number) if number else schema()))
+        bench.upload(client.ident, (20 + number, 0, b""))
+        bench.workers.run_one()
+        assert commits == []
+        bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert len(commits) == 1
+
+
+def test_values_that_cannot_follow_are_reported_once_and_hurt_nobody() -> None:
+    bench = Folding()
+    client = bench.client()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    realm = bench.live._realm
+    assert realm is not None
+    realm._append(Commit(objects={META_KEY: b"rubbish"}))
+    for number in range(3):
+        bench.upload(client.ident, (2 + number, 0, create(number) if number else schema()))
+        bench.workers.run_all()
+        bench.workers.fire_timers()
+        bench.workers.run_all()
+    assert len(bench.workers.reports) == 1
+    assert realm.head.version == 3
+    assert isinstance(bench.read(), RealmUnavailable)
+
+
+def test_a_realm_that_was_closed_takes_no_step_until_it_is_opened() -> None:
+    bench = Folding()
+    client = bench.client()
+    bench.upload(client.ident, (2, 0, schema()))
+    bench.workers.run_all()
+    bench.live.close_store(lambda: None)
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    assert not bench.live.is_open
+    assert not bench.workers.waiting
+    bench.live.open(lambda _: None)
+    bench.workers.run_all()
+    commits = objects_commits(bench.store)
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert len(commits) == 1

@@ -357,6 +357,26 @@ def test_shape_prefixes_are_deleted_before_keys_are_put(realm: RealmStore) -> No
         assert {key: snapshot.shape(key) for key in keys if snapshot.shape(key) is not None} == {b"b": b"alone"}
 
 
+def test_values_are_put_read_in_ranges_and_deleted_by_prefix(engine: Engine) -> None:
+    realm = engine.store.open("/a", create=True)
+    keys = [b"a", b"ab", b"ab\0", b"ab\xff", b"ac", b"b"]
+    realm.append(0, 0, Commit(objects={key: b"<" + key for key in reversed(keys)}))
+    realm = engine.reopen().open("/a", create=False)
+    with realm.snapshot() as snapshot:
+        assert snapshot.object(b"ab") == b"<ab"
+        assert snapshot.object(b"x") is None
+        assert [key for key, _ in snapshot.objects(b"", limit=10)] == keys
+        assert list(snapshot.objects(b"ab", limit=2)) == [(b"ab", b"<ab"), (b"ab\0", b"<ab\0")]
+        assert [key for key, _ in snapshot.objects(b"ab", after=b"ab", limit=9)] == [b"ab\0", b"ab\xff"]
+        assert [key for key, _ in snapshot.objects(b"ab", after=b"a", limit=9)] == [b"ab", b"ab\0", b"ab\xff"]
+        assert list(snapshot.objects(b"ab", after=b"ab\xff", limit=9)) == []
+        assert list(snapshot.objects(b"ab", limit=0)) == []
+        realm.append(0, 0, Commit(objects_prefixes=[b"ab"], objects={b"ab\0": b"new", b"a": None}))
+        assert snapshot.object(b"a") == b"<a"
+    with realm.snapshot() as snapshot:
+        assert list(snapshot.objects(b"", limit=10)) == [(b"ab\0", b"new"), (b"ac", b"<ac"), (b"b", b"<b")]
+
+
 def test_keys_have_a_length(realm: RealmStore) -> None:
     longest = b"k" * MAX_SHAPE_KEY
     realm.append(0, 0, Commit(shape={longest: b"v"}, shape_prefixes=[longest], schema={"t" * MAX_SHAPE_KEY: b"v"}))

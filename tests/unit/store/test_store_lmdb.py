@@ -6,7 +6,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from itertools import count
 from pathlib import Path
 
 import lmdb
@@ -305,6 +306,34 @@ def test_a_damaged_value_is_an_error_with_the_realms_name(store: LmdbStore, root
     environment.close()
     with store.open("/a", create=False).snapshot() as snapshot, pytest.raises(StoreError, match=r"^/a: .*bytes"):
         snapshot.entry(1)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_realm_of_an_earlier_version_gets_the_tables_it_lacks(root: Path, full: bool) -> None:
+    with closing(open_store(root)) as store:
+        store.open("/a", create=True).append(0, 0, Commit(entries=[entry(1)]))
+    directory = root / "user_data" / "a.realm"
+    size = (directory / DATA_FILE).stat().st_size
+    with lmdb.open(str(directory), max_dbs=len(TABLES), map_size=size, sync=False) as env:
+        with env.begin(write=True) as txn:
+            txn.drop(env.open_db(b"objects", txn=txn))
+        if full:
+            _fill(env)
+    with closing(open_store(root)) as store:
+        realm = store.open("/a", create=False)
+        assert realm.head().version == 1
+        realm.append(1, 0, Commit(objects={b"k": b"v"}))
+        with realm.snapshot() as snapshot:
+            assert (snapshot.object(b"k"), snapshot.entry(1)) == (b"v", entry(1))
+
+
+def _fill(env: lmdb.Environment) -> None:
+    """Put something on every page that the map has left, as far as LMDB can."""
+    shape = env.open_db(b"shape")
+    with suppress(lmdb.MapFullError):
+        for number in count():
+            with env.begin(write=True) as txn:
+                txn.put(b"%d" % number, bytes(2_000), db=shape)
 
 
 def test_a_directory_moved_to_another_name_is_not_that_realm(store: LmdbStore, root: Path) -> None:
