@@ -4,8 +4,6 @@ Every default lets honest apps through with room to spare; the manual's page on 
 reached. Sizes are whole MiB, times seconds.
 """
 
-# ruff: noqa: RUF009 (key() makes attrs fields, not shared defaults)
-
 from typing import Final
 
 from attrs import frozen
@@ -27,7 +25,7 @@ LEAST_IDLE: Final = 150
 
 @frozen
 class Limits:
-    """How much one client, one user, or all together may take. The page Limits of the manual says what happens at each."""
+    """How much one client, one user, or all together may take. The page Limits of the manual says more."""
 
     connections: int = key(
         a_number(20, 1_000_000, 10_000),

@@ -89,7 +89,7 @@ class Admission:
 
     def enter(self, peer: IAddress | None) -> _Place | None:
         """A place for a new socket; None if it must be closed."""
-        name = client_name(address_of(peer), self._limits.trusted)
+        name = self.name_of(address_of(peer))
         per_address = self._limits.per_address
         if per_address and name and self._of_address[name] >= per_address:
             self._refused("connections_per_address", f"a connection more of {name} was closed", name)
@@ -133,8 +133,12 @@ class Admission:
 
     # WebSockets
 
+    def name_of(self, client: Address | None) -> str:
+        """By which name a client is counted; empty if it is not."""
+        return client_name(client, self._limits.trusted)
+
     def refusal(self, client: str) -> str:
-        """Why a WebSocket of the client whose :func:`client_name` is ``client`` is turned away; empty if it is not."""
+        """Why a WebSocket of the client whose :meth:`name_of` is ``client`` is turned away; empty if it is not."""
         if self._websockets >= self._limits.most_websockets:
             self._refused("connections", "a WebSocket was turned away", client or "-")
             return "The server has no room for more connections."

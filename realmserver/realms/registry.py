@@ -14,15 +14,16 @@ from typing import Generic
 from weakref import WeakValueDictionary
 
 from realmserver.realms.fanout import Body, Encode, Workers
-from realmserver.realms.live import LiveRealm
+from realmserver.realms.live import LiveRealm, Permit
 from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.realm import Environment, Realm
+from realmserver.realms.waiting import House
 from realmserver.store.interface import Store
 
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms."""
+    all Realms, ``house`` is what they share."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Registry(Generic[Body]):
         encode: Encode[Body],
         max_open: int,
         observer: Observer | None = None,
+        house: House | None = None,
     ) -> None:
         self._store = store
         self._environment = environment
@@ -39,6 +41,7 @@ class Registry(Generic[Body]):
         self._encode = encode
         self._max_open = max_open
         self._observer = observer or Unobserved()
+        self._house = house or House()
         self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
         self._stopped: Callable[[], None] | None = None
@@ -48,12 +51,23 @@ class Registry(Generic[Body]):
         live = self._realms.get(name)
         if live is None:
             live = LiveRealm(
-                name, lambda: self._open_realm(name), self._workers, self._encode, self._idle, self._observer
+                name,
+                lambda permit: self._open_realm(name, permit),
+                self._workers,
+                self._encode,
+                self._idle,
+                self._observer,
+                self._house,
             )
             self._realms[name] = live
         return live
 
-    def _open_realm(self, name: str) -> Realm:
+    def _open_realm(self, name: str, permit: Permit) -> Realm:
+        if not self._store.exists(name):
+            read_only = self._house.read_only()
+            if read_only is not None:
+                raise read_only
+            permit()
         store = self._store.open(name, create=True)
         with ExitStack() as undo:
             undo.callback(store.close)

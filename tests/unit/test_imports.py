@@ -28,7 +28,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "http", "log", "metrics", "realms", "store", "sync"),
     "process": ("_version", "log", "net.admission", "net.listeners"),
-    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "store"),
+    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "realms.requests", "store"),
     "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
     "cli": ("_version", "auth", "config", "realms.paths", "tap"),
 }

@@ -1,4 +1,4 @@
-"""Who gets a connection when there are few: the silent make room, proxies are no clients, and every place comes back."""
+"""Who gets a connection when there are few: the silent make room, proxies are no clients, every place comes back."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class House:
     """A factory with so many places."""
 
     def __init__(self, most: int = 100, per_address: int = 0) -> None:
-        self.clock = Clock()  # type: ignore[no-untyped-call]
+        self.clock = Clock()
         self.refused: list[str] = []
         self.online = 0
         limits = ConnectionLimits(most, per_address, NETWORKS(["10.0.0.0/8"]))
