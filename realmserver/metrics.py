@@ -46,9 +46,28 @@ ENDINGS: Final = {
     "heartbeat_timeout": "nothing was heard of the client",
     "unauthorized": "the login behind them or a token had ended",
     "server_stopping": "the server stopped",
+    "limit_reached": "they held back too much that others need",
 }
-"""Why a connection ended. Each connection ends for exactly one of these. The last two are not in part 5; some of its
+"""Why a connection ended. Each connection ends for exactly one of these. The last three are not in part 5; some of its
 own are missing, since Twisted tells a broken pipe and other errors of the system like a reset."""
+
+LIMITS: Final = (
+    "connections",
+    "connections_per_address",
+    "sessions_per_connection",
+    "realms_per_user",
+    "new_realms_per_user",
+    "request_timeout",
+    "bind_timeout",
+    "idle_timeout",
+    "message_size",
+    "receive_buffer",
+    "upload_backlog_per_realm",
+    "upload_backlog",
+    "download_buffer",
+    "disk_reserve",
+)
+"""The limits at which something is refused, named as in the section ``limits`` of the configuration."""
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Bounds for times: from a small change at a fast disk to the merge of a long absence."""
@@ -100,6 +119,8 @@ class Metrics:
         self.merges_performed = self._counter("merges_performed", "Changesets of others that uploads were merged with.")
         self.download_constructed = self._counter("download_constructed", "DOWNLOAD messages made.")
         self.upload_pending_bytes = self._gauge("upload_pending_bytes", "Bytes of uploads not yet durable.")
+        self.receiving_bytes = self._gauge("receiving_bytes", "Bytes of long messages of which a part is missing.")
+        self.unread_bytes = self._gauge("unread_bytes", "Bytes sent to clients that do not read them.")
         self.realm_failed = self._counter("realm_failed", "Times that work for a Realm failed in storage or code.")
 
         self.changeset_integrated_seconds = self._histogram(
@@ -139,6 +160,20 @@ class Metrics:
         )  # fmt: skip
         self._http_classes = {digit: self._http_requests.labels(f"{digit}xx") for digit in range(1, 6)}
 
+        self.sockets_online = Gauge(
+            "ros_connections_online", "Connections open now on all ports, whatever they are for.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.disk_read_only = Gauge(
+            "ros_sync_disk_read_only", "1 while nothing is written because too little of the disk is free.",
+            registry=self.registry,
+        )  # fmt: skip
+        refused = Counter(
+            "ros_limit_refused", "What was refused, put off or cut off, by the limit that was reached.", ("limit",),
+            registry=self.registry,
+        )  # fmt: skip
+        self._refused = {name: refused.labels(name) for name in LIMITS}
+
         self._endings = {
             name: self._counter(f"conn_term_{name}", f"Sync connections that ended because {text}.")
             for name, text in ENDINGS.items()
@@ -157,6 +192,10 @@ class Metrics:
         self.connection_terminated.inc()
         self.connection_online.dec()
         self._endings[ending].inc()
+
+    def limit_refused(self, limit: str) -> None:
+        """Something was refused because of ``limit``, one of ``LIMITS``."""
+        self._refused[limit].inc()
 
     def error_sent(self, code: int) -> None:
         """An error was sent to a client; ``code`` is one of the protocol's."""

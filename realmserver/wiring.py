@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from twisted.application.internet import TimerService
@@ -21,27 +22,41 @@ from realmserver import log
 from realmserver.auth.accounts import Accounts
 from realmserver.auth.gate import Gate
 from realmserver.auth.keys import KeyFileError, Keys, load_keys, make_admin_token, make_keys
-from realmserver.auth.logins import Logins
+from realmserver.auth.logins import Logins, NoRoom
 from realmserver.auth.passwords import Passwords, PasswordWorker
 from realmserver.auth.tokens import TokenError, Tokens
 from realmserver.auth.workers import store_worker
 from realmserver.config.kinds import HostPort
+from realmserver.config.limits import MEBIBYTE, Limits
 from realmserver.config.model import Configuration
 from realmserver.http.app_services import Surroundings, make_api
-from realmserver.http.health import DiskSpace, Health, HealthResource, MetricsResource, Quarantine, RealmFailures
+from realmserver.http.health import (
+    DiskSpace,
+    Health,
+    HealthResource,
+    MetricsResource,
+    Quarantine,
+    ReadOnly,
+    RealmFailures,
+)
 from realmserver.http.site import QuietSite, came_directly
 from realmserver.http.traffic import Traffic
 from realmserver.http.tree import make_site_tree
 from realmserver.metrics import Metrics
+from realmserver.net.admission import Admission, ConnectionLimits
 from realmserver.net.backend import Backend
 from realmserver.net.delay import DelayMeter
 from realmserver.net.forward import Forwarder
+from realmserver.net.refusals import Refusals
 from realmserver.net.service import SyncService
 from realmserver.net.upgrade import SyncTree
+from realmserver.process.open_files import raise_limit, shortage
 from realmserver.process.server import CannotStart, Parts
+from realmserver.realms.requests import LimitReached, RealmError
 from realmserver.store.interface import StoreError
 from realmserver.store.lmdb_store import LmdbStore
 from realmserver.store.lmdb_system import LmdbSystemStore
+from realmserver.store.reserve import DiskReserve
 
 ADMIN_TOKEN: Final = "admin_token.base64"  # noqa: S105 (the file's name)
 
@@ -50,6 +65,14 @@ DIRECTORY_MODE: Final = 0o700
 
 PURGE_LOGINS: Final = 24 * 60 * 60
 """Seconds between two removals of logins that have expired: they are refused anyway, and only take room."""
+
+LOOK_AT_DISK: Final = 5
+"""Seconds between two looks at how much is free, besides those before each commit: so that a server to which nobody
+writes says how it is, too."""
+
+READ_ONLY: Final = "the server's disk is nearly full: nothing can be stored until there is room again"
+
+NO_LOGIN: Final = "a log-in or a registration was put off"
 
 OPEN_TO_ALL: Final = "In this version every authenticated user may open every Realm."
 
@@ -80,8 +103,13 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
     failures = RealmFailures(time.time)
+    refused = Refusals(metrics, reactor.seconds)
+    admission = _admission(configuration, refused, metrics, reactor)
+    disk = _Disk(root, configuration.limits, metrics, lambda: reactor.callFromThread(refused, "disk_reserve", NO_LOGIN))
+    in_thread = _InThread(reactor)
     metrics.watch_disk(root)
     health.add(DiskSpace(root))
+    health.add(ReadOnly(disk.reserve.look))
     health.add(failures)
     sync = SyncService(
         reactor,
@@ -90,7 +118,11 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         gate,
         max_open_files=performance.max_open_files,
         stop_timeout=performance.stop_timeout,
+        limits=configuration.limits,
+        admission=admission,
+        read_only=disk.read_only,
         metrics=metrics,
+        refused=refused,
         on_failure=failures.note,
     )
     health.add(Quarantine(lambda: sync.quarantined))
@@ -107,8 +139,8 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         hashing=hashing_threads,
         new_id=_new_id,
         on_end=login_ended,
+        check_room=disk.check_room,
     )
-    in_thread = _InThread(reactor)
     http = make_site_tree(
         make_api(logins, Surroundings(clock=time.time, new_id=_new_id)),
         {
@@ -127,6 +159,7 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
             hashing_threads,
             sync,
             TimerService(PURGE_LOGINS, purge),  # type: ignore[no-untyped-call]
+            TimerService(LOOK_AT_DISK, in_thread, disk.reserve.look),  # type: ignore[no-untyped-call]
             DelayMeter(reactor, metrics),
         ],
         sites=_sites(
@@ -134,6 +167,8 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
             {"proxy.http": both, "proxy.https": both, "network.sync": sync.resource(), "network.http": http},
             metrics,
             reactor,
+            admission,
+            refused,
         ),
         files=[
             ("Data", str(root)),
@@ -141,10 +176,11 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
             ("", f"{auth.private_key_path} (keep it secret)"),
             ("Admin token", f"{root / ADMIN_TOKEN} (keep it secret)"),
         ],
-        warnings=[OPEN_TO_ALL],
+        warnings=[OPEN_TO_ALL, *_open_files(configuration)],
         notices=configuration.notices,
         running=lambda is_running: health.started() if is_running else health.stopping(),
         close=system.close,  # the sync service closes its own store
+        admission=admission,
     )
 
 
@@ -163,24 +199,92 @@ def _forwarding(
     http = Backend(reactor, http_at.host, http_at.port, stop_timeout=stop_timeout)
     figures = MetricsResource(metrics, None, came_directly, _InThread(reactor))
     sync_forwarder = Forwarder(sync)
+    refused = Refusals(metrics, reactor.seconds)
+    admission = _admission(configuration, refused, metrics, reactor)
     both = SyncTree(lambda _: sync_forwarder, make_site_tree(Forwarder(http), {"metrics": figures}))
     return Parts(
         services=[sync, http, DelayMeter(reactor, metrics)],
-        sites=_sites(configuration, {"proxy.http": both, "proxy.https": both}, metrics, reactor),
+        sites=_sites(configuration, {"proxy.http": both, "proxy.https": both}, metrics, reactor, admission, refused),
         files=[("Forwards", f"sync to {sync_at}"), ("", f"HTTP to {http_at}")],
-        warnings=[],
+        warnings=_open_files(configuration),
         notices=configuration.notices,
         running=lambda is_running: health.started() if is_running else health.stopping(),
         close=lambda: None,
+        admission=admission,
     )
 
 
 def _sites(
-    configuration: Configuration, resources: Mapping[str, IResource], metrics: Metrics, reactor: Any
+    configuration: Configuration,
+    resources: Mapping[str, IResource],
+    metrics: Metrics,
+    reactor: Any,
+    admission: Admission,
+    refused: Refusals,
 ) -> dict[str, Site]:
     """One site for each section that may have a port."""
-    trusted, answered = configuration.network.trusted_proxies, Traffic(metrics)
-    return {section: QuietSite(root, reactor, trusted, answered=answered) for section, root in resources.items()}
+    trusted, answered, limits = configuration.network.trusted_proxies, Traffic(metrics), configuration.limits
+
+    def too_slow(peer: str) -> None:
+        refused("request_timeout", "a request that did not come to an end was cut off", peer)
+
+    return {
+        section: QuietSite(
+            root,
+            reactor,
+            trusted,
+            answered=answered,
+            has_asked=admission.has_asked,
+            too_slow=too_slow,
+            idle_timeout=limits.keep_alive_timeout,
+            request_timeout=limits.request_timeout,
+        )
+        for section, root in resources.items()
+    }
+
+
+def _admission(configuration: Configuration, refused: Refusals, metrics: Metrics, reactor: Any) -> Admission:
+    """Who may connect."""
+    limits, trusted = configuration.limits, configuration.network.trusted_proxies
+    allowed = ConnectionLimits(limits.connections, limits.connections_per_address, trusted)
+    return Admission(allowed, refused, reactor.seconds, metrics.sockets_online.set)
+
+
+def _open_files(configuration: Configuration) -> list[str]:
+    """Allow the process as many open files as the system does, and say so if that may not be enough."""
+    realms = 0 if configuration.only_forwards else configuration.performance.max_open_files
+    text = shortage(raise_limit(), configuration.limits.connections, realms)
+    return [text] if text else []
+
+
+class _Disk:
+    """The reserve on the disk, and how each room is told of it. Everything here runs in worker threads."""
+
+    def __init__(self, root: Path, limits: Limits, metrics: Metrics, refused: Callable[[], None]) -> None:
+        self.reserve = DiskReserve(root, limits.disk_reserve * MEBIBYTE, self._turned)
+        self._metrics = metrics
+        self._refused = refused
+
+    def read_only(self) -> RealmError | None:
+        """Why Realms may not write now."""
+        return LimitReached("disk_reserve", READ_ONLY) if self.reserve.look() else None
+
+    def check_room(self) -> None:
+        """Raises NoRoom where logins may not be written now."""
+        if self.reserve.look():
+            self._refused()
+            raise NoRoom(READ_ONLY)
+
+    def _turned(self, is_read_only: bool, free: int) -> None:
+        self._metrics.disk_read_only.set(is_read_only)
+        if is_read_only:
+            logger.error(
+                "only {free} MiB are free on the disk of the data directory, less than limits.disk_reserve: nothing is "
+                "written until there is room again",
+                free=free // MEBIBYTE,
+            )
+        else:
+            logger.info("there is room on the disk again ({free} MiB): writing goes on", free=free // MEBIBYTE)
 
 
 class _InThread:

@@ -56,6 +56,10 @@ class UserDisabled(LoginError):
     """The user exists and may not log in."""
 
 
+class NoRoom(LoginError):
+    """Nothing may be written just now; the client should come again later."""
+
+
 @frozen
 class Login:
     """What a client gets when it logs in."""
@@ -84,7 +88,8 @@ class Logins:
 
     ``store`` runs account calls, ``hashing`` runs ``passwords``. ``new_id`` gives 24 random hexadecimal digits at each
     call. ``on_end`` is told, on the reactor thread, when a login ends (user id, session id) or all of a user's do
-    (user id, None), so that what hangs on it can be closed.
+    (user id, None), so that what hangs on it can be closed. ``check_room`` is called in the store's worker before a
+    user or a login is made, and raises :class:`NoRoom` where there is none; ends of logins are always written.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class Logins:
         hashing: Worker,
         new_id: Callable[[], str],
         on_end: Callable[[str, str | None], None],
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
@@ -105,6 +111,7 @@ class Logins:
         self._hashing = hashing
         self._new_id = new_id
         self._on_end = on_end
+        self._check_room = check_room
 
     async def register(self, name: str, password: str, *, now: float) -> User:
         """Make a user with a password.
@@ -199,6 +206,7 @@ class Logins:
     # What follows blocks, and runs in the store's worker.
 
     def _create_user(self, provider: str, name: str, password_hash: str | None, now: float) -> User:
+        self._check_room()
         try:
             return self._accounts.create_user(provider, name, password_hash=password_hash, now=now)
         except NameInUse as error:
@@ -208,6 +216,7 @@ class Logins:
         user = self._accounts.get(user_id)
         if user is not None and user.disabled:
             raise UserDisabled("user disabled")
+        self._check_room()
         try:
             session_id = self._accounts.create_session(
                 user_id, app_id, device_id, now=now, expires=now + self._tokens.refresh_ttl

@@ -29,6 +29,7 @@ from realmserver.config.kinds import (
     one_of,
 )
 from realmserver.config.kinds import Network as IpNetwork
+from realmserver.config.limits import Limits
 from realmserver.config.providers import Providers
 from realmserver.config.schema import entries, key, mandatory, section
 
@@ -316,6 +317,7 @@ class Configuration:
     sync: Sync = section(Sync)
     logging: Logging = section(Logging)
     performance: Performance = section(Performance)
+    limits: Limits = section(Limits)
     backup: Backup = section(Backup)
     notices: tuple[str, ...] = ()
 

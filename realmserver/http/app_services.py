@@ -32,6 +32,7 @@ from realmserver.auth.logins import (
     LoginError,
     Logins,
     NameTaken,
+    NoRoom,
     UserDisabled,
 )
 from realmserver.auth.workers import TooBusy
@@ -382,4 +383,6 @@ def _api_error(error: BaseException | None) -> ApiError:
             return problems.user_disabled()
         case TooBusy():
             return problems.busy()
+        case NoRoom():
+            return problems.no_room()
     return problems.internal_error()

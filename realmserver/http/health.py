@@ -107,6 +107,18 @@ class DiskSpace:
         return f"the disk of the data directory is nearly full: {free // 1024**2} MiB are free"
 
 
+class ReadOnly:
+    """Notices that nothing is written because too little of the disk is free. ``look`` finds out, and may block."""
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        self._look = look
+
+    def __call__(self, now: float) -> str:
+        if not self._look():
+            return ""
+        return "nothing is written: less of the data directory's disk is free than limits.disk_reserve"
+
+
 class RealmFailures:
     """Remembers for a while that Realms failed. ``clock`` gives Unix seconds."""
 

@@ -96,5 +96,10 @@ def busy() -> ApiError:
     return ApiError(SERVICE_UNAVAILABLE, "InternalServerError", "the server is busy, try again")
 
 
+def no_room() -> ApiError:
+    """As :func:`busy`, until the operator has made room."""
+    return ApiError(SERVICE_UNAVAILABLE, "InternalServerError", "the server's disk is nearly full, try again later")
+
+
 def internal_error() -> ApiError:
     return ApiError(INTERNAL_SERVER_ERROR, "InternalServerError", "internal server error")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -30,10 +32,16 @@ from realmserver.http.proxies import (
 from realmserver.log import get_logger
 
 IDLE_TIMEOUT: Final = 60
-"""Seconds after which a connection without a request is closed. WebSockets have left HTTP by then and are not
-concerned."""
+"""Seconds after which a connection without a request is closed (``limits.keep_alive_timeout``). WebSockets have left
+HTTP by then and are not concerned."""
+
+REQUEST_TIMEOUT: Final = 60
+"""Seconds in which a request must be there as a whole (``limits.request_timeout``): long enough for the largest body
+over the slowest line, and for whoever sends a byte now and then the end."""
 
 _TOO_LARGE: Final = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 _log = get_logger("http")
 
@@ -67,6 +75,8 @@ class LimitedRequest(Request):
         """Twisted calls this when the whole body is there."""
         if not self._refused:
             self._hear_proxies()
+            channel: Any = self.channel
+            channel.site.has_asked(channel.transport)
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
 
     @property
@@ -104,12 +114,58 @@ class LimitedRequest(Request):
                 self.channel.loseConnection()  # type: ignore[no-untyped-call]
 
 
+class DeadlineChannel(HTTPChannel):
+    """A connection on which each request must be there within the site's ``request_timeout``, counted from its first
+    byte: Twisted's own time-out begins anew with every byte."""
+
+    site: Any  # Twisted sets it, and names no type
+    _deadline: IDelayedCall | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.requests:
+            self._begin_deadline()
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        self._end_deadline()
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def requestDone(self, request: HTTPRequest) -> None:
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+        if self._buffer or (self.requests and not self._handlingRequest):  # a part of the next is here already
+            self._begin_deadline()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self._end_deadline()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _begin_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.site.reactor.callLater(self.site.request_timeout, self._too_slow)
+
+    def _end_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def _too_slow(self) -> None:
+        transport: Any = self.transport
+        self.site.too_slow(str(getattr(transport.getPeer(), "host", "unknown")))
+        transport.write(_TOO_SLOW)
+        self.timeoutConnection()  # type: ignore[no-untyped-call]
+
+
 class QuietSite(Site):
-    """A site without tracebacks in its pages, and without queries in its log. ``trusted_proxies``: the networks whose
-    ``X-Forwarded-*`` headers are believed. ``answered`` hears of each request that is done."""
+    """A site without tracebacks in its pages, and without queries in its log.
+
+    ``trusted_proxies``: the networks whose ``X-Forwarded-*`` headers are believed. ``answered`` hears of each request
+    that is done, ``has_asked`` of each transport over which one has come, ``too_slow`` of each peer whose request did
+    not come in time.
+    """
 
     displayTracebacks = False
     noisy = False
+    protocol = DeadlineChannel  # type: ignore[assignment]  # HTTP/2, which Twisted's choice is for, is not spoken
 
     def __init__(
         self,
@@ -118,14 +174,21 @@ class QuietSite(Site):
         trusted_proxies: Sequence[Network] = LOCAL_PROXIES,
         *,
         answered: Callable[[HTTPRequest], None] | None = None,
+        has_asked: Callable[[object], None] = lambda transport: None,
+        too_slow: Callable[[str], None] = lambda peer: None,
+        idle_timeout: float = IDLE_TIMEOUT,
+        request_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self.trusted_proxies = tuple(trusted_proxies)
+        self.has_asked = has_asked
+        self.too_slow = too_slow
+        self.request_timeout = request_timeout
         # Nothing here is a form. Reading one, Twisted raises on some of the headers that strangers can send, and the
         # request would go without an answer.
         super().__init__(  # type: ignore[no-untyped-call]
             resource,
             requestFactory=LimitedRequest,
-            timeout=IDLE_TIMEOUT,
+            timeout=idle_timeout,
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )

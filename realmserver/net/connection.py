@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from attrs import frozen
@@ -23,10 +24,11 @@ from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.metrics import Metrics
 from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit, check_grant
+from realmserver.net.shared import Shared
 from realmserver.realms.fanout import Made
-from realmserver.realms.live import LiveRealm, Subscriber
+from realmserver.realms.live import LiveRealm, Subscriber, no_question
 from realmserver.realms.paths import IllegalPath
-from realmserver.realms.requests import Identified, Identify, RealmError, Upload, UploadDone
+from realmserver.realms.requests import Identified, Identify, LimitReached, RealmError, Upload, UploadDone
 from realmserver.store.interface import ClientFile
 from realmserver.sync.bodies import EncodedBody
 from realmserver.sync.decisions import (
@@ -39,6 +41,7 @@ from realmserver.sync.decisions import (
     ErrorSent,
     FetchDownload,
     Leave,
+    LimitHit,
     Log,
     Open,
     PauseReading,
@@ -58,6 +61,15 @@ MAX_FRAGMENTS: Final = 1024
 UNAUTHORIZED: Final = (4001, 1008)
 """The close codes by which clients are told that a login or a token has ended (``spec/protocol.md`` 1.4)."""
 
+TOO_BIG: Final = 1009
+"""The close code for a message over the limit, whoever finds it: autobahn, or the state machine in what it inflates."""
+
+SMALL_MESSAGE: Final = 4096
+"""Bytes of a message up to which nobody counts them before it is complete: with 10,000 connections, 40 MB."""
+
+CHUNK_OVERHEAD: Final = 64
+"""Bytes that a piece of a message takes besides its content while the rest is awaited: a peer chooses how small."""
+
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
 
@@ -68,12 +80,13 @@ Input = Callable[[ServerConnection], Iterable[Decision]]
 @frozen
 class Upgrade:
     """A WebSocket that has been accepted. ``login`` None: each BIND brings a token of its own. ``client``: whom it came
-    from, address and port, for the log."""
+    from, address and port, for the log; ``counted_as``: by which name its connections are counted."""
 
     negotiated: Negotiated
     login: AppUser | None
     connection_id: str
     client: str
+    counted_as: str = ""
 
 
 class Host(Protocol):
@@ -87,6 +100,10 @@ class Host(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...
+
+    @property
+    def shared(self) -> Shared:
+        """What connections share, and how much of it one may take."""
 
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
@@ -132,20 +149,43 @@ class SyncConnection(WebSocketServerProtocol):
         super().__init__()
         self._host = host
         self._upgrade = upgrade
-        self._machine = ServerConnection(upgrade.negotiated)
+        shared = self._shared = host.shared
+        self._machine = ServerConnection(
+            upgrade.negotiated, limits=shared.messages, max_sessions=shared.limits.sessions_per_connection
+        )
+        self._machine.crowded(shared.room.is_crowded)
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         self._bindings: dict[Session, Binding] = {}
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
         self._fragments = 0
+        self._partial = 0
+        self._sent = 0
+        self._outstanding = 0
         self._cause: Failure | None = None
         self.last_heard: float = host.reactor.seconds()
+        self.last_bound: float = self.last_heard
 
     @property
     def login(self) -> AppUser | None:
         """Who is behind the connection as a whole."""
         return self._upgrade.login
+
+    @property
+    def client(self) -> str:
+        """Whom it came from, for the log."""
+        return self._upgrade.client
+
+    @property
+    def counted_as(self) -> str:
+        """By which name connections of its client are counted."""
+        return self._upgrade.counted_as
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a session is bound."""
+        return bool(self._bindings)
 
     # autobahn's side.
 
@@ -170,8 +210,15 @@ class SyncConnection(WebSocketServerProtocol):
         if self._fragments > MAX_FRAGMENTS:
             self._protocol_violation("too many fragments")
 
+    def onMessageFrameData(self, payload: bytes) -> None:
+        super().onMessageFrameData(payload)
+        self._partial += len(payload) + CHUNK_OVERHEAD
+        if self._partial > SMALL_MESSAGE:
+            self._shared.receiving.hold(self, self._partial)
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._fragments = 0
+        self._finished_message()
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self._report.received(payload)
             self.feed(lambda machine: machine.receive(payload))
@@ -188,6 +235,9 @@ class SyncConnection(WebSocketServerProtocol):
         """Whoever closes (we, the peer, or autobahn at a frame that breaks the rules) comes through here. Nothing can
         be sent from now on, though the peer may keep the connection for CLOSE_TIMEOUT: the sessions end here."""
         super().sendCloseFrame(code, reasonUtf8, isReply)
+        self._finished_message()
+        if code == TOO_BIG and not isReply:
+            self._shared.refused("message_size", "a message was too long", self.client)
         self._report.ends_for("end_of_input" if isReply else "websocket_error")
         self.feed(lambda machine: machine.lost())
 
@@ -195,6 +245,8 @@ class SyncConnection(WebSocketServerProtocol):
         self.feed(lambda machine: machine.lost())
         for session in list(self._bindings):
             self._leave(session)
+        self._finished_message()
+        self._shared.unread.release(self)
         self._host.closed(self)
         self._report.closed(code, self._cause)
 
@@ -205,9 +257,11 @@ class SyncConnection(WebSocketServerProtocol):
     # The transport's side: a push producer, told to pause while the peer does not read.
 
     def pauseProducing(self) -> None:
+        self._shared.unread.hold(self, self._sent)
         self.feed(lambda machine: machine.writable(False))
 
     def resumeProducing(self) -> None:
+        self._shared.unread.release(self)
         self.feed(lambda machine: machine.writable(True))
 
     def stopProducing(self) -> None:
@@ -225,6 +279,7 @@ class SyncConnection(WebSocketServerProtocol):
             while self._inputs:
                 for decision in self._inputs.popleft()(self._machine):
                     self._carry_out(decision)
+                self._count_outstanding()
         except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
             self._report.failed()
             self._inputs.clear()
@@ -243,6 +298,31 @@ class SyncConnection(WebSocketServerProtocol):
         self._report.dropped(reason, ending)
         self.transport.abortConnection()
 
+    def overdrawn(self, limit: str) -> None:
+        """The connection holds on to memory that others need (a limit of the process, named as in ``limits``)."""
+        self._shared.refused(limit, "a connection was closed", self.client)
+        self.drop(f"limits.{limit} is reached", "limit_reached")
+
+    def crowded(self, is_crowded: bool) -> None:
+        """The server as a whole has much waiting, or has no more."""
+        self.feed(lambda machine: machine.crowded(is_crowded))
+
+    def _count_outstanding(self) -> None:
+        """Let the server know how much of this connection waits, and stop if it is too much for the whole of it."""
+        outstanding = self._machine.outstanding_bytes
+        if outstanding != self._outstanding:
+            room, more = self._shared.room, outstanding - self._outstanding
+            self._outstanding = outstanding
+            room.held(more)
+            if more > 0 and room.is_overfull and outstanding != room.held_bytes:
+                self._shared.refused("upload_backlog", "a connection was told to come again", self.client)
+                self._inputs.append(lambda machine: machine.overfull())
+
+    def _finished_message(self) -> None:
+        if self._partial > SMALL_MESSAGE:
+            self._shared.receiving.release(self)
+        self._partial = 0
+
     def unauthorize(self, reason: str) -> None:
         """The login behind this connection has ended."""
         self._report.ends_for("unauthorized")
@@ -252,6 +332,7 @@ class SyncConnection(WebSocketServerProtocol):
         match decision:
             case Send(data):
                 self._report.sent(data)
+                self._sent = len(data)
                 self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
             case Ask(session, request):
                 self._ask(self._bindings[session], request)
@@ -282,6 +363,8 @@ class SyncConnection(WebSocketServerProtocol):
                 self._report.error_received(decision)
             case RoundTrip(milliseconds):
                 self._report.round_trip(milliseconds)
+            case LimitHit(limit):
+                self._shared.refused(limit, "a session was refused", self.client)
 
     # Requests to Realms. What comes back too late is ignored by the state machine.
 
@@ -296,12 +379,18 @@ class SyncConnection(WebSocketServerProtocol):
         except NotPermitted as error:
             self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
+            is_limited = grant is None or not grant.admin
+            if is_limited and not self._shared.bound.has_room(user_id, name):
+                self.refuse(session, LimitReached("realms_per_user", "you have too many Realms open"))
+                return
+            self._shared.bound.bind(user_id, name)
             binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
             self._report.bound(session)
+            permit = partial(self._shared.new.make, user_id) if is_limited else no_question
             if request.need_ident:
-                binding.live.allocate(user_id, lambda answer: self._allocated(session, answer))
+                binding.live.allocate(user_id, lambda answer: self._allocated(session, answer), permit)
             else:
-                binding.live.open(lambda answer: self._opened(session, answer))
+                binding.live.open(lambda answer: self._opened(session, answer), permit)
 
     def refuse(self, session: Session, error: RealmError | SyncError | AuthenticationFailed) -> None:
         """End the session with ``error``, and put nothing more of it to the Realm: what was decided before the state
@@ -311,6 +400,8 @@ class SyncConnection(WebSocketServerProtocol):
             binding.is_refused = True
         if isinstance(error, AuthenticationFailed):
             self._report.metrics.authentication_failed.inc()
+        if isinstance(error, LimitReached):
+            self._shared.refused(error.limit, str(error), self.client)
         self.feed(lambda machine: machine.refused(session, error))
 
     def _allocated(self, session: Session, answer: ClientFile | RealmError) -> None:
@@ -403,4 +494,6 @@ class SyncConnection(WebSocketServerProtocol):
         binding = self._bindings.pop(session, None)
         if binding is not None:
             binding.live.leave(binding.ident, binding)
+            self._shared.bound.leave(binding.user_id, binding.live.name)
+            self.last_bound = self._host.reactor.seconds()
             self._report.left(session)

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.server import Site
 
+from realmserver.net.admission import Admission, Admitting
 from realmserver.net.tls import ServerTls, over_tls
 
 ALL_IPV6: Final = "::"
@@ -57,11 +58,13 @@ class Listener(Service):
         else:
             self.port = self._socket.getsockname()[1]
 
-    def serve(self, site: Site) -> None:
-        """Let clients in, to ``site``. The port must be open."""
+    def serve(self, site: Site, admission: Admission | None = None) -> None:
+        """Let clients in, to ``site``; ``admission`` says how many. The port must be open."""
         opened, self._socket = self._socket, None
         assert opened is not None, f"{self.section}: the port is not open"
-        factory = site if self._tls is None else over_tls(self._tls, site, self._reactor)
+        factory: Any = site if self._tls is None else over_tls(self._tls, site, self._reactor)
+        if admission is not None:
+            factory = Admitting(factory, admission)
         with opened:  # the reactor has a duplicate of its own
             self._listening = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
 

@@ -16,14 +16,20 @@ from twisted.web.resource import IResource
 
 from realmserver.auth.gate import AppUser, Gate, UpgradeRefused
 from realmserver.auth.tokens import Tokens
+from realmserver.config.limits import Limits
 from realmserver.log import get_logger
 from realmserver.metrics import Metrics
+from realmserver.net.admission import Admission, ConnectionLimits, Refused
 from realmserver.net.connection import Live, SyncConnection
+from realmserver.net.refusals import Refusals
 from realmserver.net.report import RealmFigures
+from realmserver.net.shared import Shared
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
 from realmserver.realms.live import FOLD_DELAY
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
+from realmserver.realms.requests import RealmError
+from realmserver.realms.waiting import House, anything_goes
 from realmserver.store.interface import Quarantined, Store, StoreError
 from realmserver.sync.bodies import EncodedBody, encode_download_body
 
@@ -35,13 +41,9 @@ THREADS: Final = 8
 STOP_TIMEOUT: Final = 10
 """Seconds that clients have to close their connections when the server stops (``performance.stop_timeout``)."""
 
-IDLE_TIMEOUT: Final = 30 * 60
-"""Seconds without a byte from a client after which it is taken for gone: a live one sends PINGs (``spec/protocol.md``
-1.5). Without this, a device that lost its network, or one that does not read, would hold its connection for ever."""
-
 CHECK_INTERVAL: Final = 45
-"""Seconds between two looks at all connections, for such clients and for logins that have ended without a word to us:
-less than a minute together with the time that the gate believes what it knows."""
+"""Seconds between two looks at all connections, for those that have gone silent and for logins that have ended without
+a word to us: less than a minute together with the time that the gate believes what it knows."""
 
 T = TypeVar("T")
 
@@ -112,8 +114,10 @@ class SyncService(Service):
     """Serves sync connections from Realms in ``store``.
 
     ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once;
-    ``stop_timeout``: seconds that clients have to leave when the service stops. ``metrics`` counts (None: for nobody);
-    ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
+    ``stop_timeout``: seconds that clients have to leave when the service stops. ``limits``: how much all of this may
+    take, with ``admission`` for the number of connections (None: any). ``read_only`` says in worker threads why nothing
+    may be written, None if it may. ``metrics`` counts (None: for nobody); ``refused`` hears of what a limit turned
+    down; ``on_failure`` of each Realm whose storage, or our code for it, failed.
     """
 
     name = "sync"
@@ -127,13 +131,21 @@ class SyncService(Service):
         *,
         max_open_files: int = 256,
         stop_timeout: float = STOP_TIMEOUT,
+        limits: Limits | None = None,
+        admission: Admission | None = None,
+        read_only: Callable[[], RealmError | None] = anything_goes,
         metrics: Metrics | None = None,
+        refused: Refused | None = None,
         on_failure: Callable[[str], None] = lambda realm: None,
     ) -> None:
         self.reactor = reactor
         self.tokens = tokens
         self.metrics: Metrics = metrics or Metrics()
         self.is_stopping = False
+        self._limits = limits or Limits()
+        self._refused = refused or Refusals(self.metrics, reactor.seconds)
+        self.admission: Admission = admission or Admission(ConnectionLimits(), self._refused, reactor.seconds)
+        self.shared: Shared = Shared(self._limits, self._refused, self.metrics, self._crowded, reactor.seconds)
         self._stop_timeout = stop_timeout
         self._gate = gate
         self._store = store
@@ -147,6 +159,7 @@ class SyncService(Service):
             max_open_files,
             RealmFigures(self.metrics),
             FOLD_DELAY,
+            House(self.shared.room, read_only),
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
@@ -193,13 +206,23 @@ class SyncService(Service):
     def opened(self, connection: SyncConnection) -> None:
         """A connection is open."""
         self._connections.add(connection)
+        self.admission.opened(connection.counted_as)
 
     def closed(self, connection: SyncConnection) -> None:
         """A connection is gone."""
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self.admission.closed(connection.counted_as)
         if self._all_closed is not None and not self._connections:
             closed, self._all_closed = self._all_closed, None
             closed.callback(None)
+
+    def _crowded(self, is_crowded: bool) -> None:
+        """So much waits that some have to wait with it, or no more."""
+        if is_crowded:
+            self._refused("upload_backlog", "uploading connections are not read from for a while")
+        for connection in list(self._connections):
+            connection.crowded(is_crowded)
 
     def login_ended(self, user_id: str, session_id: str | None) -> None:
         """A user has logged out of one login, or of all (None): end the connections that were opened with it."""
@@ -245,10 +268,14 @@ class SyncService(Service):
 
     def _check_connections(self) -> None:
         self._next_check = None
-        earliest = self.reactor.seconds() - IDLE_TIMEOUT
+        now, limits = self.reactor.seconds(), self._limits
         for connection in list(self._connections):
-            if connection.last_heard < earliest:
-                connection.drop(f"nothing came from it for {IDLE_TIMEOUT // 60} minutes", "heartbeat_timeout")
+            if now - connection.last_heard > limits.idle_timeout:
+                self._refused("idle_timeout", "a silent connection was closed", connection.client)
+                connection.drop(f"nothing came from it for {limits.idle_timeout} seconds", "heartbeat_timeout")
+            elif not connection.has_sessions and now - connection.last_bound > limits.bind_timeout:
+                self._refused("bind_timeout", "a connection without sessions was closed", connection.client)
+                connection.drop(f"it had no session for {limits.bind_timeout} seconds", "limit_reached")
         checked = Deferred.fromCoroutine(self._check_logins())
         checked.addErrback(lambda failure: log.error("cannot check logins", failure=failure))
         checked.addBoth(lambda _: self._check_later())

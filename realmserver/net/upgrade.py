@@ -19,9 +19,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from realmserver._version import __version__
 from realmserver.auth.gate import AppUser, UpgradeRefused
+from realmserver.http.proxies import address_of
 from realmserver.log import get_logger
+from realmserver.net.admission import RETRY_AFTER, Admission
 from realmserver.net.connection import Host, SyncConnection, Upgrade
-from realmserver.sync.syntax import SERVER_LIMITS
 from realmserver.sync.versions import Negotiated, Refusal, negotiate
 
 log = get_logger("sync")
@@ -37,6 +38,9 @@ class Door(Host, Protocol):
 
     @property
     def is_stopping(self) -> bool: ...
+
+    @property
+    def admission(self) -> Admission: ...
 
     def authenticate(self, app_id: str, token: str | None, authorization: str | None) -> Deferred[AppUser]:
         """Who opens a WebSocket; fails with :class:`UpgradeRefused`."""
@@ -65,6 +69,9 @@ class UpgradeResource(Resource):
             return _refuse(request, BAD_REQUEST, problem)
         if self._service.is_stopping:
             return _refuse(request, SERVICE_UNAVAILABLE, STOPPING)
+        crowded = self._service.admission.refusal(self._client(request))
+        if crowded:
+            return _refuse(request, SERVICE_UNAVAILABLE, crowded)
         negotiated = negotiate(_header(request, "Sec-WebSocket-Protocol"))
         if isinstance(negotiated, Refusal):
             return _refuse(request, negotiated.status, negotiated.body)
@@ -91,7 +98,11 @@ class UpgradeResource(Resource):
             if self._service.is_stopping:  # by now: nobody would close this connection, nor the Realms it opens
                 answer(SERVICE_UNAVAILABLE, STOPPING)
             elif not gone:
-                self._accept(request, negotiated, user)
+                crowded = self._service.admission.refusal(self._client(request))
+                if crowded:  # by now
+                    answer(SERVICE_UNAVAILABLE, crowded)
+                else:
+                    self._accept(request, negotiated, user)
 
         def refuse(failure: Failure) -> None:
             if isinstance(failure.value, UpgradeRefused):
@@ -103,9 +114,14 @@ class UpgradeResource(Resource):
         found.addCallbacks(accept, refuse)
         found.addErrback(lambda failure: log.error("an upgrade failed", failure=failure))
 
+    def _client(self, request: Request) -> str:
+        """By which name the client is counted."""
+        address = address_of(request.getClientAddress())  # type: ignore[no-untyped-call]
+        return self._service.admission.name_of(address)
+
     def _accept(self, request: Request, negotiated: Negotiated, user: AppUser | None) -> None:
         """Hand the request over to autobahn, reduced to what it needs."""
-        upgrade = Upgrade(negotiated, user, self._service.next_connection_id(), _peer(request))
+        upgrade = Upgrade(negotiated, user, self._service.next_connection_id(), _peer(request), self._client(request))
         headers = request.requestHeaders
         headers.setRawHeaders("Sec-WebSocket-Protocol", [negotiated.name])
         for name in ("Sec-WebSocket-Extensions", "Authorization", "Origin", "Cookie"):
@@ -131,8 +147,8 @@ class _Factory(WebSocketServerFactory):
     def __init__(self, service: Door, upgrade: Upgrade) -> None:
         super().__init__(reactor=service.reactor, server=f"RealmSync/{__version__}")  # type: ignore[no-untyped-call]
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
-            maxMessagePayloadSize=SERVER_LIMITS.message,
-            maxFramePayloadSize=SERVER_LIMITS.message,
+            maxMessagePayloadSize=service.shared.messages.message,
+            maxFramePayloadSize=service.shared.messages.message,
             autoPingInterval=0,  # clients do not answer WebSocket pings (spec/protocol.md 1.5)
             failByDrop=False,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
@@ -226,6 +242,8 @@ def _refuse(request: Request, status: int, body: str) -> bytes:
     """Prepare a plain answer. It has a length: the clients' HTTP parser reads no other bodies."""
     data = body.encode()
     request.setResponseCode(status)
+    if status == SERVICE_UNAVAILABLE:
+        request.setHeader(b"Retry-After", str(RETRY_AFTER).encode())  # type: ignore[no-untyped-call]
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")  # type: ignore[no-untyped-call]
     request.setHeader(b"Content-Length", str(len(data)).encode())  # type: ignore[no-untyped-call]
     request.setHeader(b"Server", f"RealmSync/{__version__}".encode())  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from twisted.web.server import Site
 
 from realmserver import log
 from realmserver._version import __version__
+from realmserver.net.admission import Admission
 from realmserver.net.listeners import CannotListen, Listener
 from realmserver.process.screen import announcement, complain, say
 from realmserver.process.supervisor import Supervisor
@@ -48,7 +49,8 @@ class CannotReload(Exception):
 class Parts:
     """The rooms, wired. ``services`` are started in their order; ``sites`` has one site for each listener's section;
     ``files`` and ``warnings`` are for the screen, ``notices`` for the log; ``running`` is told True once everything
-    runs, and False when the stop begins; ``close`` is called when all services have stopped."""
+    runs, and False when the stop begins; ``close`` is called when all services have stopped. ``admission`` says how
+    many connections there may be, None without a limit."""
 
     services: Sequence[IService]
     sites: Mapping[str, Site]
@@ -57,6 +59,7 @@ class Parts:
     notices: Sequence[str]
     running: Callable[[bool], None]
     close: Callable[[], None]
+    admission: Admission | None = None
 
 
 class StartFailed(SystemExit, Exception):
@@ -125,7 +128,7 @@ class Server(MultiService):
             self.addService(service)  # type: ignore[no-untyped-call]
         super().startService()  # type: ignore[no-untyped-call]
         for each in self._listeners:
-            each.serve(parts.sites[each.section])
+            each.serve(parts.sites[each.section], parts.admission)
         self._reactor.callWhenRunning(self._running, parts)
 
     def stopService(self) -> Deferred[None]:

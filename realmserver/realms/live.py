@@ -34,6 +34,7 @@ from realmserver.realms.requests import (
     UploadDone,
 )
 from realmserver.realms.stored_reading import StoredReader
+from realmserver.realms.waiting import House
 from realmserver.store.interface import ClientFile, Head
 
 PROGRESS_DELAY: Final = 1.0
@@ -54,11 +55,14 @@ MAX_BATCH_UPLOADS: Final = 256
 MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
 """Bytes of uploads in one commit beyond the first upload: bounds the memory of a batch."""
 
-MAX_WAITING_SIZE: Final = 64 * 1024 * 1024
-"""Bytes of uploads that may wait for one Realm. Whoever comes with more is asked to come again later; a connection
-stops being read from long before (``sync.backlog``), so this takes many of them."""
-
 T = TypeVar("T")
+
+Permit = Callable[[], None]
+"""Raises a RealmError where a new Realm may not be made. Called in a worker thread."""
+
+
+def no_question() -> None:
+    """Permit it."""
 
 
 class Subscriber(Protocol):
@@ -74,10 +78,12 @@ class Subscriber(Protocol):
 @frozen
 class _Call:
     """Work for the lane that is not an upload. ``work`` runs in a thread and returns what to do with its result on
-    the reactor's; ``failed`` is called instead where our side failed."""
+    the reactor's; ``failed`` is called instead where our side failed. ``permit`` is asked before a Realm that does not
+    exist is made for it."""
 
     work: Callable[[Realm], Callable[[], None]]
     failed: Callable[[RealmError], None]
+    permit: Permit = no_question
 
 
 @frozen
@@ -92,20 +98,22 @@ class _Waiting:
 class LiveRealm(Generic[Body]):
     """The one place through which sessions reach the Realm ``name``.
 
-    ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
-    ``idle`` is called whenever nothing runs and nothing waits any more; ``observer`` hears how it goes. ``fold_delay``:
-    seconds after an upload until the stored values follow, None = only when they are read.
+    ``open_realm`` opens it (may block), and asks the Permit before it makes a new one; ``encode`` turns entries into
+    the body of a DOWNLOAD (may run in a thread); ``idle`` is called whenever nothing runs and nothing waits any more;
+    ``observer`` hears how it goes. ``fold_delay``: seconds after an upload until the stored values follow, None = only
+    when they are read. ``house`` is what it shares with others.
     """
 
     def __init__(
         self,
         name: str,
-        open_realm: Callable[[], Realm],
+        open_realm: Callable[[Permit], Realm],
         workers: Workers,
         encode: Encode[Body],
         idle: "Callable[[LiveRealm[Body]], None]",
         observer: Observer | None = None,
         fold_delay: float | None = None,
+        house: House | None = None,
     ) -> None:
         self.name = name
         self._fold_delay = fold_delay
@@ -116,6 +124,7 @@ class LiveRealm(Generic[Body]):
         self._workers = workers
         self._idle = idle
         self._observer = observer or Unobserved()
+        self._house = house or House()
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next)
         self._realm: Realm | None = None
         self._head: Head | None = None
@@ -163,13 +172,20 @@ class LiveRealm(Generic[Body]):
 
     # What sessions ask.
 
-    def open(self, done: Done[None]) -> None:
-        """Make sure that the Realm exists and opens."""
-        self._call(lambda realm: None, done)
+    def open(self, done: Done[None], permit: Permit = no_question) -> None:
+        """Make sure that the Realm exists and opens. ``permit``: whether it may be made if it does not."""
+        self._call(lambda realm: None, done, permit)
 
-    def allocate(self, owner: str, done: Done[ClientFile]) -> None:
-        """Give out a new client file for user ``owner``."""
-        self._call(lambda realm: realm.allocate(owner), done)
+    def allocate(self, owner: str, done: Done[ClientFile], permit: Permit = no_question) -> None:
+        """Give out a new client file for user ``owner``; ``permit`` as in :meth:`open`."""
+
+        def allocate(realm: Realm) -> ClientFile:
+            read_only = self._house.read_only()
+            if read_only is not None:
+                raise read_only
+            return realm.allocate(owner)
+
+        self._call(allocate, done, permit)
 
     def client_version(self, ident: int, salt: int, done: Done[int]) -> None:
         """The last version of a client file that is here."""
@@ -204,8 +220,9 @@ class LiveRealm(Generic[Body]):
         """Integrate ``upload`` and make it durable; then answer."""
         waiting = _Waiting(upload, done, sum(len(entry.changeset) + ENTRY_COST for entry in upload.entries))
         if upload.entries:
-            if self._waiting_size and self._waiting_size + waiting.size > MAX_WAITING_SIZE:
-                done(RealmUnavailable("too much is waiting to be integrated into this Realm"))
+            refusal = self._house.room.refusal(waiting.size, self._waiting_size)
+            if refusal is not None:
+                done(refusal)
                 return
             self._waits(waiting.size)
             self._queue.append(waiting)
@@ -285,7 +302,7 @@ class LiveRealm(Generic[Body]):
 
     # The lane.
 
-    def _call(self, work: Callable[[Realm], T], done: Done[T]) -> None:
+    def _call(self, work: Callable[[Realm], T], done: Done[T], permit: Permit = no_question) -> None:
         def run(realm: Realm) -> Callable[[], None]:
             try:
                 result = work(realm)
@@ -294,7 +311,7 @@ class LiveRealm(Generic[Body]):
                 return lambda: done(refused)
             return lambda: done(result)
 
-        self._queue.append(_Call(run, done))
+        self._queue.append(_Call(run, done, permit))
         self._next()
 
     def _next(self) -> None:
@@ -309,7 +326,7 @@ class LiveRealm(Generic[Body]):
         first = self._queue[0]
         if isinstance(first, _Call):
             self._queue.popleft()
-            self._run(first.work, [first.failed])
+            self._run(first.work, [first.failed], first.permit)
         else:
             self._run_batch(self._take_batch())
 
@@ -333,11 +350,23 @@ class LiveRealm(Generic[Body]):
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
         def work(realm: Realm) -> Callable[[], None]:
+            read_only = self._house.read_only()
+            if read_only is not None:
+                reason = read_only
+                return lambda: self._put_off(batch, reason)
             with self._observer.integrating():
                 result = realm.integrate([waiting.upload for waiting in batch])
             return lambda: self._integrated(batch, result)
 
         self._run(work, [self._answer(waiting) for waiting in batch])
+
+    def _put_off(self, batch: list[_Waiting], reason: RealmError) -> None:
+        """Nothing may be written: uploads come again; progress, which clients report again, is forgotten."""
+        for waiting in batch:
+            if waiting.upload.entries:
+                self._answer(waiting)(reason)
+            else:
+                waiting.done(UploadDone(self._cursors.get(waiting.upload.ident, UploadCursor())))
 
     def _answer(self, waiting: _Waiting) -> Done[UploadDone]:
         """Answers an upload that has left the queue."""
@@ -371,6 +400,7 @@ class LiveRealm(Generic[Body]):
     def _waits(self, size: int) -> None:
         if size:
             self._waiting_size += size
+            self._house.room.changed(size)
             self._observer.waiting(size)
 
     def _integrated(self, batch: list[_Waiting], result: Integration) -> None:
@@ -386,14 +416,19 @@ class LiveRealm(Generic[Body]):
             for subscriber in list(self._subscribers.values()):
                 subscriber.advanced(result.head.version)
 
-    def _run(self, work: Callable[[Realm], Callable[[], None]], failed: Sequence[Callable[[RealmError], None]]) -> None:
+    def _run(
+        self,
+        work: Callable[[Realm], Callable[[], None]],
+        failed: Sequence[Callable[[RealmError], None]],
+        permit: Permit = no_question,
+    ) -> None:
         """Run ``work`` in a thread, alone in this Realm; open the Realm first if need be."""
         open_now = self._realm
 
         def job() -> tuple[Realm, Head, Callable[[], None]]:
             with ExitStack() as undo:
                 if open_now is None:
-                    realm = self._open_realm()
+                    realm = self._open_realm(permit)
                     undo.callback(realm.close)  # if the work fails: nobody has it yet, and it can be open only once
                 else:
                     realm = open_now
@@ -414,9 +449,13 @@ class LiveRealm(Generic[Body]):
 
         def give_up(error: Exception) -> None:
             self._busy = False
-            self._workers.report(self.name, error)
+            if isinstance(error, RealmError):  # it does not exist and may not be made
+                answer: RealmError = error
+            else:
+                self._workers.report(self.name, error)
+                answer = RealmUnavailable("the Realm's storage failed, see the server's log")
             for each in failed:
-                each(RealmUnavailable("the Realm's storage failed, see the server's log"))
+                each(answer)
             self._next()
 
         self._workers.run(job, done, give_up)

@@ -22,10 +22,11 @@ from weakref import WeakValueDictionary
 from attrs import frozen
 
 from realmserver.realms.fanout import Body, Encode, Workers
-from realmserver.realms.live import LiveRealm
+from realmserver.realms.live import LiveRealm, Permit
 from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Environment, Realm
+from realmserver.realms.waiting import House
 from realmserver.store.interface import Quarantined, Store, UnknownFormat
 
 RETRY_DELAY: Final = 5
@@ -42,7 +43,7 @@ class _Quarantine:
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms; ``fold_delay`` is that of :class:`LiveRealm`."""
+    all Realms; ``fold_delay`` is that of :class:`LiveRealm`; ``house`` is what Realms share."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Registry(Generic[Body]):
         max_open: int,
         observer: Observer | None = None,
         fold_delay: float | None = None,
+        house: House | None = None,
     ) -> None:
         self._store = store
         self._fold_delay = fold_delay
@@ -61,6 +63,7 @@ class Registry(Generic[Body]):
         self._encode = encode
         self._max_open = max_open
         self._observer = observer or Unobserved()
+        self._house = house or House()
         self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
         self._quarantine: dict[str, _Quarantine] = {}  # a Realm's own lane alone reads or changes its entry
@@ -77,21 +80,27 @@ class Registry(Generic[Body]):
         if live is None:
             live = LiveRealm(
                 name,
-                lambda: self._open_realm(name),
+                lambda permit: self._open_realm(name, permit),
                 self._workers,
                 self._encode,
                 self._idle,
                 self._observer,
                 self._fold_delay,
+                self._house,
             )
             self._realms[name] = live
         return live
 
-    def _open_realm(self, name: str) -> Realm:
+    def _open_realm(self, name: str, permit: Permit) -> Realm:
         """Open the Realm, in a thread. Raises StoreError; a Realm that is in quarantine is opened now and then only."""
         now, before = self._environment.now(), self._quarantine.get(name)
         if before is not None and 0 <= now - before.tried < RETRY_DELAY:
             raise Quarantined(before.reason)
+        if not self._store.exists(name):
+            read_only = self._house.read_only()
+            if read_only is not None:
+                raise read_only
+            permit()
         try:
             store = self._store.open(name, create=True)
             with ExitStack() as undo:

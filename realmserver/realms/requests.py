@@ -154,3 +154,12 @@ class ProtocolTooOld(RealmError):
 
 class RealmUnavailable(RealmError):
     """Our side failed (a full disk, a broken file); the client should come again."""
+
+
+class LimitReached(RealmUnavailable):
+    """There is no room for it now; the client should come again. ``limit`` is the key in the section ``limits`` of the
+    configuration."""
+
+    def __init__(self, limit: str, text: str) -> None:
+        super().__init__(text)
+        self.limit: str = limit

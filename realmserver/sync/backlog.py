@@ -14,9 +14,9 @@ PAUSE_ABOVE: Final = 16 * 1024 * 1024
 RESUME_AT: Final = 4 * 1024 * 1024
 """Bytes at which reading goes on: well below PAUSE_ABOVE, so that it does not flutter."""
 
-REFUSE_ABOVE: Final = PAUSE_ABOVE + 128 * 1024 * 1024
-"""Bytes that end the connection with error 100. Only a host that goes on delivering after PauseReading gets there: one
-UPLOAD at its limit and as much again may have been on its way."""
+ON_THE_WAY: Final = 2
+"""UPLOADs at their limit that may come on top of PAUSE_ABOVE before the connection is ended with error 100. Only a host
+that goes on delivering after PauseReading gets there: one may have been on its way, and one behind it."""
 
 MESSAGE_OVERHEAD: Final = 512
 """Bytes that a waiting message counts for besides its content: many small ones must not be free."""
@@ -33,23 +33,26 @@ def cost(message: c2s.ClientMessage, size: int) -> int:
 
 
 class Backlog:
-    """The bytes of one connection that wait, and whether the connection is read from."""
+    """The bytes of one connection that wait, and whether the connection is read from. ``largest``: bytes of the
+    largest UPLOAD."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int) -> None:
         self.bytes = 0
         self.is_reading = True
+        self._refuse_above = PAUSE_ABOVE + ON_THE_WAY * largest
 
     @property
     def is_over_limit(self) -> bool:
         """The connection has to end."""
-        return self.bytes > REFUSE_ABOVE
+        return self.bytes > self._refuse_above
 
-    def turn(self, is_writable: bool) -> bool:
+    def turn(self, is_writable: bool, is_crowded: bool = False) -> bool:
         """Whether reading must now be paused or resumed (``is_reading`` says which). ``is_writable``: the peer reads
-        what we send; one that does not must not make us answer more."""
+        what we send; one that does not must not make us answer more. ``is_crowded``: so much waits of all connections
+        that only those are read from of which nothing does."""
         if self.is_reading:
-            changes = self.bytes > PAUSE_ABOVE or not is_writable
+            changes = self.bytes > (0 if is_crowded else PAUSE_ABOVE) or not is_writable
         else:
-            changes = self.bytes <= RESUME_AT and is_writable
+            changes = self.bytes <= (0 if is_crowded else RESUME_AT) and is_writable
         self.is_reading ^= changes
         return changes

@@ -139,6 +139,14 @@ class ErrorReceived:
 
 
 @frozen
+class LimitHit:
+    """Something is being refused because of ``limit`` (a key of the configuration's section ``limits``): for figures
+    and the log."""
+
+    limit: str
+
+
+@frozen
 class RoundTrip:
     """The client says how long its last PING took: for figures."""
 
@@ -168,4 +176,5 @@ Decision = (
     | ErrorSent
     | ErrorReceived
     | RoundTrip
+    | LimitHit
 )

@@ -30,6 +30,7 @@ from realmserver.sync.decisions import (
     ErrorSent,
     FetchDownload,
     Leave,
+    LimitHit,
     Log,
     Open,
     PauseReading,
@@ -127,8 +128,9 @@ class ServerConnection:
         self._files: dict[tuple[str, int], Session] = {}
         self._turns: OrderedDict[Session, None] = OrderedDict()
         self._fetching: Session | None = None
-        self._backlog = Backlog()
+        self._backlog = Backlog(limits.body)
         self._is_writable = True
+        self._is_crowded = False
         self._out: list[Decision] = []
 
     @property
@@ -174,6 +176,16 @@ class ServerConnection:
         """The transport's buffer went below (True) or above (False) its mark. While it is above, no DOWNLOAD is fetched
         and nothing is read: a peer that does not read must not make us answer more."""
         self._is_writable = is_writable
+
+    @_input
+    def crowded(self, is_crowded: bool) -> None:
+        """So much waits of all connections together that this one is read from only while nothing of its own does."""
+        self._is_crowded = is_crowded
+
+    @_input
+    def overfull(self) -> None:
+        """What waits of all connections together is too much to take more of this one."""
+        self._end(SyncError(Code.CONNECTION_CLOSED, "too much is waiting on this server", backoff=SERVER_BACKOFF))
 
     @_input
     def superseded(self) -> None:
@@ -278,6 +290,8 @@ class ServerConnection:
     def _bind(self, message: c2s.Bind) -> None:
         if message.session in self._sessions:
             raise ConnectionFailed(SyncError(Code.REUSE_OF_SESSION_IDENT, f"session ident {message.session} is in use"))
+        if len(self._sessions) >= self._max_sessions:
+            self._out.append(LimitHit("sessions_per_connection"))
         if len(self._sessions) >= 2 * self._max_sessions:
             raise ConnectionFailed(
                 SyncError(Code.CONNECTION_CLOSED, "too many sessions on one connection", backoff=LONG_BACKOFF)
@@ -432,7 +446,7 @@ class ServerConnection:
                 session, _ = self._turns.popitem(last=False)
                 self._fetching = session
                 self._out.append(FetchDownload(session, session.ident, session.cursor))
-            if self._backlog.turn(self._is_writable):
+            if self._backlog.turn(self._is_writable, self._is_crowded):
                 self._out.append(ResumeReading() if self._backlog.is_reading else PauseReading())
         out, self._out = self._out, []
         return out

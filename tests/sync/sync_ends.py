@@ -170,6 +170,7 @@ class Host:
         self.questions: deque[tuple[Decision, Callable[[], list[Decision]]]] = deque()
         self.sent: list[bytes] = []
         self.close: decisions.Close | decisions.Abort | None = None
+        self.limits_hit: list[str] = []
         self.log: list[decisions.Log | decisions.ErrorSent | decisions.ErrorReceived] = []
         self.is_reading = True
         self.fetches = 0
@@ -214,6 +215,8 @@ class Host:
                 self.close = decision
             case decisions.Log() | decisions.ErrorSent() | decisions.ErrorReceived():
                 self.log.append(decision)
+            case decisions.LimitHit(limit):
+                self.limits_hit.append(limit)
             case decisions.RoundTrip():
                 pass
             case decisions.PauseReading():

@@ -282,6 +282,7 @@ def test_sessions_of_a_connection_are_limited(world: World) -> None:
     [refusal] = host.say(c2s.Bind(3, "/test", "", True).encode())
     code, session, content = error(refusal)
     assert (code, session, content["tryAgain"], content["action"]) == (201, 3, True, "Transient")
+    assert host.limits_hit == ["sessions_per_connection"]
     assert host.say(b"unbind 3\n") == []
     assert host.say(b"unbind 1\n") == [b"unbound 1\n"]
     assert host.say(c2s.Bind(4, "/test", "", True).encode()) == [b"ident 4 4 1004\n"]

@@ -28,8 +28,8 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "http", "log", "metrics", "realms", "store", "sync"),
-    "process": ("_version", "log", "net.listeners"),
-    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "store"),
+    "process": ("_version", "log", "net.admission", "net.listeners"),
+    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "realms.requests", "store"),
     "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
     "cli": ("_version", "auth", "backup", "config", "realms.paths", "store.layout", "tap"),
 }

@@ -188,7 +188,7 @@ def test_a_wrong_value_names_its_line_and_says_what_to_write(file: Path, text: s
         (
             "qqq: 3\n",
             "1: qqq: there is no such key; the sections are storage, auth, proxy, network, sync, logging, performance, "
-            "backup",
+            "limits, backup",
         ),
         ("? [a]\n: 1\n", "1: a key must be a word"),
     ],

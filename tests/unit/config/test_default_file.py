@@ -114,4 +114,4 @@ def test_the_lines_fit_a_terminal_and_have_no_blanks_at_the_end() -> None:
 
 def test_the_sections_stand_in_the_order_of_the_manual() -> None:
     sections = [line.rstrip(":") for line in LINES if re.fullmatch(r"[a-z]+:", line)]
-    assert sections == ["storage", "auth", "proxy", "network", "sync", "logging", "performance", "backup"]
+    assert sections == ["storage", "auth", "proxy", "network", "sync", "logging", "performance", "limits", "backup"]

@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 from realmserver.auth.gate import AppUser
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
+from realmserver.config.limits import Limits
 from realmserver.http.site import QuietSite
 from realmserver.net.connection import MAX_FRAGMENTS
-from realmserver.net.service import CHECK_INTERVAL, IDLE_TIMEOUT, SyncService
+from realmserver.net.service import CHECK_INTERVAL, SyncService
 from realmserver.store.memory import MemoryStore
 
 REQUEST = (
@@ -30,6 +31,7 @@ RSV_FRAME = b"\xc2\x80\0\0\0\0"
 CLOSE_FRAME = b"\x88\x80\0\0\0\0"
 PING_FRAME = b"\x89\x80\0\0\0\0"
 STOP_TIMEOUT = 3
+IDLE_TIMEOUT = 30 * 60
 USER = AppUser("user", "my-app", "login", 0)
 
 
@@ -50,14 +52,14 @@ class OpenDoor:
 
 
 class Fixture:
-    def __init__(self, keys: Path) -> None:
+    def __init__(self, keys: Path, limits: Limits | None = None) -> None:
         reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
         self.reactor = reactor
         self.door = OpenDoor()
         gate: Any = self.door
         store = MemoryStore(random_bytes=os.urandom)
         tokens = Tokens(make_keys(keys / "key.pub", keys / "key"))
-        self.service = SyncService(reactor, store, tokens, gate, stop_timeout=STOP_TIMEOUT)
+        self.service = SyncService(reactor, store, tokens, gate, stop_timeout=STOP_TIMEOUT, limits=limits)
         self.site = QuietSite(self.service.resource(), reactor)
 
     def connect(self, path: bytes = APP, version: int = 9, early: bytes = b"") -> Any:
@@ -73,8 +75,14 @@ class Fixture:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Fixture]:
-    fixture = Fixture(tmp_path)
+def limits() -> Limits | None:
+    """None: the server's own."""
+    return None
+
+
+@pytest.fixture
+def server(tmp_path: Path, limits: Limits | None) -> Iterator[Fixture]:
+    fixture = Fixture(tmp_path, limits)
     yield fixture
     if fixture.service.running:
         fixture.service._workers.stop()
@@ -123,6 +131,7 @@ def test_what_comes_with_the_upgrade_request_does_not_stop_the_connection_from_b
     assert close_code(transport) == 1000
 
 
+@pytest.mark.parametrize("limits", [Limits(idle_timeout=IDLE_TIMEOUT, bind_timeout=86_400)])
 def test_a_client_that_is_not_heard_of_for_long_is_dropped_and_others_are_not(server: Fixture) -> None:
     server.service.startService()
     silent, alive = server.connect(), server.connect()

@@ -22,6 +22,7 @@ from realmserver.realms.requests import (
     DownloadEntry,
     Identified,
     Identify,
+    LimitReached,
     ProtocolTooOld,
     RealmError,
     RealmUnavailable,
@@ -30,6 +31,7 @@ from realmserver.realms.requests import (
     UploadDone,
 )
 from realmserver.realms.stored_records import META_KEY
+from realmserver.realms.waiting import House, WaitingRoom
 from realmserver.store.interface import ClientFile, Commit, StoreFull
 from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
@@ -76,14 +78,15 @@ class Figures(Unobserved):
 class Bench:
     """A LiveRealm with everything around it."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, room: WaitingRoom | None = None) -> None:
+        self.read_only: RealmError | None = None
         self.figures = Figures()
         self.store = store or memory_store()
         self.workers = HeldWorkers()
         self.encoded = 0
         self.live: LiveRealm[Body] = LiveRealm(
-            "/test", lambda: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
-            self.encode, lambda live: None, self.figures,
+            "/test", lambda permit: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
+            self.encode, lambda live: None, self.figures, None, House(room or WaitingRoom(), lambda: self.read_only),
         )  # fmt: skip
 
     def encode(self, entries: Sequence[DownloadEntry]) -> Body:
@@ -283,9 +286,8 @@ def test_a_failing_store_is_reported_and_the_realm_goes_on() -> None:
     assert done[1] == UploadDone(UploadCursor(2, 0))
 
 
-def test_when_too_much_waits_an_upload_is_asked_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 10)
-    bench = Bench()
+def test_when_too_much_waits_an_upload_is_asked_to_come_again() -> None:
+    bench = Bench(room=WaitingRoom(len(schema()) + 10))
     first, second = bench.client(), bench.client()
     done: list[UploadDone | RealmError] = []
     bench.live.upload(upload(first.ident, (2, 0, schema())), done.append)
@@ -297,14 +299,74 @@ def test_when_too_much_waits_an_upload_is_asked_to_come_again(monkeypatch: pytes
     assert done[1:] == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(2, 0))]
 
 
-def test_empty_changesets_that_wait_take_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", 10 * ENTRY_COST)
-    bench = Bench()
+def test_empty_changesets_that_wait_take_room_too() -> None:
+    bench = Bench(room=WaitingRoom(10 * ENTRY_COST))
     first, second = bench.client(), bench.client()
     done: list[UploadDone | RealmError] = []
     bench.live.upload(upload(first.ident, *((version, 0, b"") for version in range(2, 12))), done.append)
     bench.live.upload(upload(second.ident, (2, 0, b"")), done.append)
-    assert [type(answer) for answer in done] == [RealmUnavailable]
+    assert [type(answer) for answer in done] == [LimitReached]
+
+
+def test_what_waits_for_other_realms_counts_too_and_all_are_told_of_the_crowd() -> None:
+    told: list[bool] = []
+    size = len(schema()) + ENTRY_COST
+    room = WaitingRoom(in_all=size, crowded=told.append)
+    benches = [Bench(room=room) for _ in range(3)]
+    done: list[UploadDone | RealmError] = []
+    for bench in benches:
+        client = bench.client()
+        bench.live.upload(upload(client.ident, (2, 0, schema())), done.append)
+    assert [type(answer) for answer in done] == [LimitReached]
+    assert told == [True]
+    for bench in benches:
+        bench.workers.run_all()
+    assert told == [True, False]
+    assert done[1:] == [UploadDone(UploadCursor(2, 0))] * 2
+
+
+def test_while_nothing_may_be_written_uploads_are_put_off_and_progress_is_forgotten() -> None:
+    bench = Bench()
+    writer, reader = bench.client(), bench.client()
+    bench.identify(reader)
+    bench.read_only = LimitReached("disk_reserve", "no room")
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(writer.ident, (2, 0, schema())), done.append)
+    bench.live.upload(upload(writer.ident, (3, 0, b"")), done.append)
+    bench.live.upload(upload(reader.ident), done.append)
+    bench.workers.run_all()
+    bench.live.flush()
+    bench.workers.run_all()
+    assert [type(answer) for answer in done] == [LimitReached, LimitReached, UploadDone]
+    assert bench.figures.pending == 0
+    files: list[ClientFile | RealmError] = []
+    bench.live.allocate("user", files.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in files] == [LimitReached]
+    assert bench.workers.reports == []
+    bench.read_only = None
+    bench.live.upload(upload(writer.ident, (2, 0, schema())), done.append)
+    bench.workers.run_all()
+    assert done[3] == UploadDone(UploadCursor(2, 0))
+
+
+def test_a_new_realm_needs_a_permit_and_one_that_is_there_does_not() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 2)
+    answers: list[object] = []
+
+    def forbid() -> None:
+        raise LimitReached("new_realms_per_user", "enough")
+
+    registry.get("/a").open(answers.append, forbid)
+    workers.run_all()
+    assert [type(answer) for answer in answers] == [LimitReached]
+    registry.get("/a").open(answers.append)
+    workers.run_all()
+    registry.get("/a").open(answers.append, forbid)
+    workers.run_all()
+    assert answers[1:] == [None, None]
+    assert workers.reports == []
 
 
 @pytest.mark.parametrize("used_last", [0, 1])
@@ -497,9 +559,8 @@ def test_after_a_failed_commit_what_waits_of_the_same_client_files_is_not_integr
     assert done[3] == UploadDone(UploadCursor(3, 0))
 
 
-def test_room_is_given_back_for_what_was_refused_unlooked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmserver.realms.live.MAX_WAITING_SIZE", len(schema()) + 1 + 2 * ENTRY_COST)
-    bench = Bench()
+def test_room_is_given_back_for_what_was_refused_unlooked_at() -> None:
+    bench = Bench(room=WaitingRoom(len(schema()) + 1 + 2 * ENTRY_COST))
     client = bench.client()
     done: list[UploadDone | RealmError] = []
     bench.live.upload(upload(client.ident, (2, 0, b"\xff")), done.append)
@@ -586,7 +647,7 @@ class Folding(Bench):
     def __init__(self, store: MemoryStore | None = None) -> None:
         super().__init__(store)
         self.live = LiveRealm(
-            "/test", lambda: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
+            "/test", lambda permit: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
             self.encode, lambda live: None, self.figures, 2.0,
         )  # fmt: skip
 
