@@ -21,7 +21,7 @@ from twisted.web.server import Site
 from realmserver import log
 from realmserver.auth.accounts import Accounts
 from realmserver.auth.gate import Gate
-from realmserver.auth.keys import KeyFileError, Keys, load_keys, make_admin_token, make_keys
+from realmserver.auth.keys import KeyFileError, Keys, complete_keys, load_keys, make_admin_token, make_keys
 from realmserver.auth.logins import Logins, NoRoom
 from realmserver.auth.passwords import Passwords, PasswordWorker
 from realmserver.auth.tokens import TokenError, Tokens
@@ -316,6 +316,7 @@ def prepare(configuration: Configuration) -> Keys:
     for directory in (root, auth.public_key_path.parent, auth.private_key_path.parent):
         directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
     if auth.public_key_path.exists() or auth.private_key_path.exists():
+        complete_keys(auth.public_key_path, auth.private_key_path)
         keys = load_keys(auth.public_key_path, auth.private_key_path)
     else:
         keys = make_keys(auth.public_key_path, auth.private_key_path)

@@ -97,7 +97,8 @@ class ServerProcess:
     def kill(self) -> None:
         """End it as a crash would; nothing happens if it does not run."""
         if self._process is not None:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a start that failed
+                os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
     def restart(self) -> None:

@@ -35,6 +35,9 @@ ADMIN_TOKEN_PAYLOAD: Final = {"identity": "__auth", "access": ["upload", "downlo
 """What the admin token of 1.x says: no path, no expiry (``spec/http-api.md`` 1.2)."""
 
 
+_DRAFT_SUFFIX: Final = ".new"
+
+
 class KeyFileError(Exception):
     """A key or token file cannot be used or made; the text names the file, the fault and the cure. ``path`` is the
     file that is to be mended, where one of a pair was found at fault."""
@@ -94,12 +97,14 @@ def make_keys(public_path: Path, private_path: Path) -> Keys:
     public_pem = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    _write_new(private_path, private_pem, 0o600)
-    try:
-        _write_new(public_path, public_pem, 0o644)
-    except KeyFileError:
-        private_path.unlink()
-        raise
+    # What is missing after a death between the two files is a draft by then: left_behind finds it.
+    with _draft(public_path, public_pem, 0o644) as public_draft:
+        _write_new(private_path, private_pem, 0o600)
+        try:
+            _put(public_draft, public_path)
+        except KeyFileError:
+            private_path.unlink()
+            raise
     return _pair(private)
 
 
@@ -200,29 +205,69 @@ def _read(path: Path, half: str) -> bytes:
     return content
 
 
+def left_behind(public_path: Path, private_path: Path) -> Path | None:
+    """The draft of the public key that a first start has left behind which was cut off when only the private one was in
+    its place; None if there is none that fits."""
+    for draft in sorted(public_path.parent.glob(f".{public_path.name}.*{_DRAFT_SUFFIX}")):
+        try:
+            load_keys(draft, private_path)
+        except KeyFileError:  # of an even earlier start, or not written to its end
+            continue
+        return draft
+    return None
+
+
+def complete_keys(public_path: Path, private_path: Path) -> None:
+    """Make up for what :func:`left_behind` finds, if the public key is missing. Raises :class:`KeyFileError`."""
+    draft = None if public_path.exists() else left_behind(public_path, private_path)
+    if draft is not None:
+        _put(draft, public_path)
+        draft.unlink(missing_ok=True)
+
+
 def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Make the file ``path`` with ``content``, durable and whole, or raise :class:`KeyFileError` without a trace.
+    """Make the file ``path`` with ``content``, durable and whole, or raise :class:`KeyFileError` without a trace."""
+    with _draft(path, content, mode) as draft:
+        _put(draft, path)
+
+
+@contextmanager
+def _draft(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """A file beside ``path`` with ``content``, durable, which is gone afterwards. Raises :class:`KeyFileError`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT_SUFFIX}")
+    with _told(path):
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with _told(path), os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give ``draft`` the name ``path`` too, durably. Raises :class:`KeyFileError`.
 
     A hard link, unlike a rename, fails where the name is taken: nothing is overwritten even by two servers at once.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            os.link(draft, path)
-        finally:
-            draft.unlink()
+    with _told(path):
+        os.link(draft, path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """The system's errors about ``path`` as ours."""
+    try:
+        yield
     except FileExistsError as error:
         raise KeyFileError(f"{path} exists and is not overwritten. Move it away first, or use it as it is") from error
     except OSError as error:

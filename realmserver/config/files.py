@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 
 from realmserver.auth.certificates import CertificateFileError, load_certificate
-from realmserver.auth.keys import KeyFileError, load_keys
+from realmserver.auth.keys import KeyFileError, left_behind, load_keys
 from realmserver.config.findings import Finding, unreachable, user, with_cure
 from realmserver.config.model import Auth, ProxyHttps
 from realmserver.config.providers import CloudKit, Custom
@@ -86,6 +86,8 @@ def key_pair(auth: Auth, closed: Path | None = None) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(key, unreachable(path, error))
             return
+    if missing == [public] and left_behind(auth.public_key_path, auth.private_key_path) is not None:
+        return  # a first start was cut off; the next one makes up for it
     for key in missing:
         if len(missing) == 1:
             text = "is missing, but the other key of the pair is there; restore it, or name both anew"

@@ -493,7 +493,8 @@ def reserve_lock_file(path: Path) -> None:
 
 def read_error(what: str, error: "lmdb.Error") -> StoreError:
     """The store's error for LMDB's: :class:`UnknownFormat` where the file is not what this server writes."""
-    if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
+    # A transaction that only reads goes bad where LMDB has come upon a page that cannot be.
+    if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.BadTxnError):
         return UnknownFormat(f"{what}: the file is damaged: {error}")
     if isinstance(error, lmdb.VersionMismatchError | lmdb.NotFoundError | lmdb.IncompatibleError):
         return UnknownFormat(f"{what}: the file was not written by this server: {error}")

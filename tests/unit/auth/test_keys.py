@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from realmserver.auth.keys import KeyFileError, Keys, load_keys, make_admin_token, make_keys
+from realmserver.auth.keys import KeyFileError, Keys, complete_keys, left_behind, load_keys, make_admin_token, make_keys
 
 
 def test_what_was_made_can_be_loaded(key_directory: Path, keys: Keys) -> None:
@@ -53,6 +53,22 @@ def test_no_private_key_stays_behind_where_the_public_one_cannot_be_written(tmp_
     with pytest.raises(KeyFileError, match="cannot be written"):
         make_keys(tmp_path / "no such directory" / "k.pub", tmp_path / "k.key")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_was_cut_off_between_the_two_files_is_made_up_for(key_directory: Path, tmp_path: Path) -> None:
+    private, public = tmp_path / "k.key", tmp_path / "k.pub"
+    private.write_bytes((key_directory / "server.key").read_bytes())
+    complete_keys(public, private)
+    assert not public.exists()
+    (tmp_path / ".k.pub.1.new").write_bytes((key_directory / "other.pub").read_bytes())  # of an even earlier start
+    (tmp_path / ".k.pub.2.new").write_bytes(b"-----BEGIN PUB")
+    assert left_behind(public, private) is None
+    (tmp_path / ".k.pub.3.new").write_bytes((key_directory / "server.pub").read_bytes())
+    assert left_behind(public, private) == tmp_path / ".k.pub.3.new"
+    complete_keys(public, private)
+    load_keys(public, private)
+    assert left_behind(public, private) is None
+    complete_keys(public, private)
 
 
 def test_halves_of_different_keys_are_refused(key_directory: Path) -> None:

@@ -217,6 +217,8 @@ def test_nothing_is_opened_once_the_store_is_closed(root: Path) -> None:
 
 # Damaged and foreign files
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 def _cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
@@ -295,6 +297,28 @@ def test_what_is_not_a_whole_realm_of_this_format_is_refused(
         assert "b.realm" in str(caught.value)
     store.open("/a/c", create=True)  # and hurts nobody else
     store.close()
+
+
+def test_any_page_that_reading_comes_upon_and_that_is_none_is_told_as_damage(root: Path) -> None:
+    store = open_store(root)
+    append(store.open("/a", create=True), b"x")
+    store.close()
+    path = root / "user_data" / "a.realm" / DATA_FILE
+    whole = path.read_bytes()
+    refusals: list[str] = []
+    for page in range(2, 16):
+        path.write_bytes(whole)
+        _overwrite(page * PAGE, b"\xa5" * PAGE)(path)
+        store = open_store(root)
+        try:
+            with store.open("/a", create=False).snapshot() as snapshot:
+                snapshot.entry(1)
+        except UnknownFormat as error:
+            refusals.append(str(error))
+        finally:
+            store.close()
+    assert len(refusals) >= 3
+    assert [text for text in refusals if not (text.startswith("/a: ") and "damaged" in text)] == []
 
 
 def test_a_damaged_value_is_an_error_with_the_realms_name(store: LmdbStore, root: Path) -> None:
