@@ -44,11 +44,11 @@ COLUMNS: Final[list[tuple[str, str, int, bool, int, str]]] = [
     ("T", "dm", ins.TYPE_NULL, True, ins.COLLECTION_DICTIONARY, ""),
     ("T", "de", ins.TYPE_LINK, True, ins.COLLECTION_DICTIONARY, "E"),
 ]
-FIELDS: Final = [field for table, field, *_ in COLUMNS if table == "T"]
-INNER: Final = [field for table, field, *_ in COLUMNS if table == "E"]
-
 NEW_COLUMNS: Final = {"x": (ins.TYPE_INT, ins.COLLECTION_SINGLE), "y": (ins.TYPE_STRING, ins.COLLECTION_LIST)}
 """What comes and goes, by name: type and collection."""
+
+FIELDS: Final = [*(field for table, field, *_ in COLUMNS if table == "T"), *NEW_COLUMNS]
+INNER: Final = [field for table, field, *_ in COLUMNS if table == "E"]
 
 
 def schema() -> list[Instruction]:
@@ -62,6 +62,7 @@ def schema() -> list[Instruction]:
             for table, field, kind, nullable, collection, target in COLUMNS
         ),
         ins.AddColumn("U", "i", ins.TYPE_INT, False, ins.COLLECTION_SINGLE),
+        *(ins.AddColumn("T", name, kind, False, collection) for name, (kind, collection) in NEW_COLUMNS.items()),
     ]
 
 
@@ -157,19 +158,19 @@ _TYPES: Final = {
 def draw_instruction(source: Source, values: Values) -> tuple[Instruction, Place | None]:
     """One instruction, valid or not, and the place that it is about."""
     roll = source.byte()
-    if roll >= 250:
+    if roll >= 244:
         name = source.choice(list(NEW_COLUMNS))
         kind, collection = NEW_COLUMNS[name]
         if source.chance(50):
             return ins.EraseColumn("T", name), None
         return ins.AddColumn("T", name, kind, False, collection), None
-    if roll >= 245:
+    if roll >= 239:
         return (ins.EraseTable("U") if source.chance(40) else ins.AddTable("U", ins.TABLE_TOP_LEVEL)), None
-    if roll >= 242:
+    if roll >= 236:
         return ins.CreateObject("U", (ins.TYPE_GLOBAL_KEY, (1, source.below(2)))), None
-    if roll >= 234:
+    if roll >= 228:
         return ins.EraseObject("T", source.choice(KEYS)), None
-    if roll >= 216:
+    if roll >= 212:
         return ins.CreateObject("T", source.choice(KEYS)), None
     place = draw_place(source, values)
     return _at(source, place), place

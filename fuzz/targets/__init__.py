@@ -13,6 +13,7 @@ NAMES: Final = (
     "configuration",
     "http",
     "merge",
+    "names",
     "server_messages",
     "tokens",
 )

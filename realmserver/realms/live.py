@@ -120,6 +120,8 @@ class LiveRealm(Generic[Body]):
         self._fold_due = False
         self._postponed = 0
         self._cannot_fold = False
+        self.has_room: Callable[[LiveRealm[Body]], bool] = lambda live: True
+        """Asked before the store is opened. After a False, :meth:`go_on` is called when there is room."""
         self._open_realm = open_realm
         self._workers = workers
         self._idle = idle
@@ -147,6 +149,10 @@ class LiveRealm(Generic[Body]):
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing waits."""
         return not (self._busy or self._queue or self._progress or self._fanout.is_reading)
+
+    def go_on(self) -> None:
+        """There is room for the store now."""
+        self._next()
 
     def close_store(self, closed: Callable[[], None]) -> None:
         """Close the store of an idle Realm. Its sessions stay bound; it is opened again when it is needed."""
@@ -321,6 +327,8 @@ class LiveRealm(Generic[Body]):
         if not self._queue:
             if self.is_idle:
                 self._idle(self)
+            return
+        if self._realm is None and not self.has_room(self):
             return
         self._busy = True
         first = self._queue[0]

@@ -1,7 +1,9 @@
 """All Realms in service: one :class:`~realmserver.realms.live.LiveRealm` for each that someone uses.
 
 Bounds the number of open stores (``performance.max_open_files``): beyond it the least recently used one that is idle is
-closed, while its sessions stay bound. Runs on the reactor's thread.
+closed, while its sessions stay bound. Where all are in use a few more are opened, and whoever comes then waits until
+one has been closed: each takes memory and descriptors, and a client can ask for thousands at once. Runs on the
+reactor's thread.
 
 A LiveRealm is remembered as long as anyone holds it: its sessions, its open store, or work on its way. So there are
 never two of one name, which could not both have the store open.
@@ -41,6 +43,11 @@ class _Quarantine:
     tried: int
 
 
+SPARE: Final = 16
+"""Stores that may be open beyond the limit while none of them is idle: twice as many as threads work on Realms, so
+that a few that take long keep nobody else waiting."""
+
+
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
     all Realms; ``fold_delay`` is that of :class:`LiveRealm`; ``house`` is what Realms share."""
@@ -67,6 +74,9 @@ class Registry(Generic[Body]):
         self._realms: MutableMapping[str, LiveRealm[Body]] = WeakValueDictionary()
         self._open: OrderedDict[str, LiveRealm[Body]] = OrderedDict()  # least recently used first
         self._quarantine: dict[str, _Quarantine] = {}  # a Realm's own lane alone reads or changes its entry
+        self._opening: set[LiveRealm[Body]] = set()  # open or about to be, and not idle since
+        self._closing = 0
+        self._waiting: OrderedDict[LiveRealm[Body], None] = OrderedDict()  # until there is room for their store
         self._stopped: Callable[[], None] | None = None
 
     @property
@@ -88,6 +98,7 @@ class Registry(Generic[Body]):
                 self._fold_delay,
                 self._house,
             )
+            live.has_room = self._has_room
             self._realms[name] = live
         return live
 
@@ -117,9 +128,37 @@ class Registry(Generic[Body]):
             self._observer.released(name)
         return realm
 
+    def _has_room(self, live: LiveRealm[Body]) -> bool:
+        """Whether ``live`` may open its store now; if not, it is told to go on when it may."""
+        if live in self._opening:
+            return True
+        if self._is_full():
+            self._waiting[live] = None
+            self._close_one()
+            return False
+        self._opening.add(live)
+        return True
+
+    def _is_full(self) -> bool:
+        return len(self._open) + len(self._opening) + self._closing >= self._max_open + SPARE
+
+    def _go_on(self) -> None:
+        """Room may have been made: the next may open their stores."""
+        while self._waiting and not self._is_full():
+            live, _ = self._waiting.popitem(last=False)
+            live.go_on()
+
+    def _close_one(self) -> None:
+        """Close the least recently used store that is idle, if there is one."""
+        idle = next((each for each in self._open.values() if each.is_idle), None)
+        if idle is not None:
+            self._close(idle)
+
     def _idle(self, live: LiveRealm[Body]) -> None:
         """``live`` has done its work for now."""
+        self._opening.discard(live)
         if not live.is_open:
+            self._go_on()
             self._check_stopped()
             return
         self._open[live.name] = live
@@ -128,13 +167,17 @@ class Registry(Generic[Body]):
             self._close(live)
             return
         if len(self._open) > self._max_open:
-            idle = next((each for each in self._open.values() if each.is_idle), None)
-            if idle is not None:
-                self._close(idle)
+            self._close_one()
 
     def _close(self, live: LiveRealm[Body]) -> None:
+        def closed() -> None:
+            self._closing -= 1
+            self._go_on()
+            self._check_stopped()
+
         self._open.pop(live.name, None)
-        live.close_store(self._check_stopped)
+        self._closing += 1
+        live.close_store(closed)
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """Make what waits durable, close every store as it becomes idle, then call ``stopped``."""

@@ -14,7 +14,7 @@ from realmserver.realms.fanout import ENTRY_COST
 from realmserver.realms.live import MAX_POSTPONED, LiveRealm, Subscriber
 from realmserver.realms.observer import Unobserved
 from realmserver.realms.realm import Realm
-from realmserver.realms.registry import Registry
+from realmserver.realms.registry import SPARE, Registry
 from realmserver.realms.requests import (
     BadUpload,
     Download,
@@ -379,6 +379,57 @@ def test_the_least_recently_used_idle_store_is_closed_when_there_are_too_many(us
         registry.get(name).open(lambda answer: None)
         workers.run_all()
     assert [registry.get(name).is_open for name in ("/a", "/b", "/c")] == [used_last == 0, used_last == 1, True]
+
+
+def test_of_thousands_asked_for_at_once_only_so_many_are_open_at_a_time() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 2)
+    answers: list[RealmError | None] = []
+    realms = [registry.get(f"/{number}") for number in range(200)]
+    for live in realms:
+        live.open(answers.append)
+    most = 0
+    while workers.waiting:
+        most = max(most, sum(live.is_open for live in realms))
+        workers.run_one()
+    assert answers == [None] * 200
+    assert most == 2 + SPARE
+    assert sum(live.is_open for live in realms) == 2
+
+
+def test_who_waits_for_room_takes_that_of_an_idle_store_while_others_take_long() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 1)
+    answers: list[str] = []
+    idle = registry.get("/idle")
+    idle.open(lambda answer: answers.append("idle"))
+    workers.run_all()
+    slow = [registry.get(f"/{number}") for number in range(SPARE)]
+    for live in slow:
+        live.open(lambda answer: answers.append("slow"))
+    registry.get("/late").open(lambda answer: answers.append("late"))
+    held = list(workers.waiting)[:SPARE]
+    for _ in held:
+        workers.waiting.popleft()
+    workers.run_all()
+    assert answers == ["idle", "late"]
+    workers.waiting.extend(held)
+    workers.run_all()
+    assert answers == ["idle", "late", *["slow"] * SPARE]
+
+
+def test_a_stop_waits_for_those_that_wait_for_room() -> None:
+    workers = HeldWorkers()
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers, lambda entries: (), 1)
+    answers: list[RealmError | None] = []
+    realms = [registry.get(f"/{number}") for number in range(3 * SPARE)]
+    for live in realms:
+        live.open(answers.append)
+    stopped: list[int] = []
+    registry.stop(lambda: stopped.append(len(answers)))
+    workers.run_all()
+    assert stopped == [3 * SPARE]
+    assert not any(live.is_open for live in realms)
 
 
 def test_sessions_stay_bound_while_their_store_is_closed() -> None:
