@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from twisted.application.service import Service
@@ -31,6 +32,10 @@ from realmserver.realms.requests import RealmError
 from realmserver.realms.waiting import House, anything_goes
 from realmserver.store.interface import Store, StoreError
 from realmserver.sync.bodies import EncodedBody, encode_download_body
+from realmserver.sync.client_messages import ClientMessage
+from realmserver.sync.errors import Code
+from realmserver.sync.server import decoded
+from realmserver.sync.syntax import MalformedMessage
 
 log = get_logger("sync")
 
@@ -190,6 +195,16 @@ class SyncService(Service):
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
         return self._registry.get(name)
+
+    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        """Decode a message in a thread."""
+        self._workers.run(
+            partial(decoded, data, self.shared.messages), done, lambda error: self._not_decoded(error, done)
+        )
+
+    def _not_decoded(self, error: Exception, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        log.error("a message could not be decoded", failure=Failure(error))  # type: ignore[no-untyped-call]
+        done(MalformedMessage("the message could not be decoded", Code.OTHER_ERROR))
 
     def opened(self, connection: SyncConnection) -> None:
         """A connection is open."""

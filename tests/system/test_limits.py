@@ -304,8 +304,7 @@ def test_below_the_reserve_nothing_is_written_until_there_is_room_again(tmp_path
             filler.unlink()
             eventually(
                 lambda: (
-                    (_health(site)["problems"] != []
-                    and "reserve" not in str(_health(site)["problems"]))
+                    (_health(site)["problems"] != [] and "reserve" not in str(_health(site)["problems"]))
                     or not _health(site)["problems"]
                 )
             )
