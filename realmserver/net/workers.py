@@ -23,11 +23,8 @@ log = get_logger("sync")
 THREADS: Final = 8
 """Threads for Realms: they wait for the disk most of the time, and a slow fsync in one Realm must not stop others."""
 
-MAX_HEAVY: Final = 2
-"""Pieces of heavy work at a time: two, so that a short one need not wait for a long one."""
-
-WITHOUT_COLLECTION: Final = 60.0
-"""Seconds after which heavy work waits until garbage can be collected."""
+MAX_HEAVY: Final = 1
+"""Pieces of heavy work at a time. With more, the collector of garbage would have to be let in from time to time."""
 
 T = TypeVar("T")
 
@@ -50,7 +47,6 @@ class PoolWorkers:
         self._pool = ThreadPool(minthreads=1, maxthreads=THREADS, name="realms")
         self._heavy: deque[Callable[[], None]] = deque()
         self._running_heavy = 0
-        self._collected = 0.0
 
     def start(self) -> None:
         self._pool.start()
@@ -76,31 +72,28 @@ class PoolWorkers:
         """The same for work that may compute for long: it waits until few others do."""
 
         def succeeded(result: T) -> None:
-            self._heavy_ended()
+            self._reactor.callLater(0, self._heavy_ended)
             done(result)
 
         def gave_up(error: Exception) -> None:
-            self._heavy_ended()
+            self._reactor.callLater(0, self._heavy_ended)
             failed(error)
 
         self._heavy.append(lambda: self.run(work, succeeded, gave_up))
         self._start_heavy()
 
     def _start_heavy(self) -> None:
-        now = self._reactor.seconds()
         while self._heavy and self._running_heavy < MAX_HEAVY:
-            if not self._running_heavy:
-                self._collected = now
-                gc.disable()
-            elif now - self._collected > WITHOUT_COLLECTION:
-                return
+            gc.disable()
             self._running_heavy += 1
             self._heavy.popleft()()
 
     def _heavy_ended(self) -> None:
+        """Called when nobody is left in whose hands its result or its error was."""
         self._running_heavy -= 1
         if not self._running_heavy:
             gc.enable()
+            gc.collect(0)  # what it left behind in cycles, the traceback of an error above all, may hold a large upload
         self._start_heavy()
 
     def later(self, delay: float, call: Callable[[], None]) -> None:
