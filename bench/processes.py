@@ -59,6 +59,11 @@ class Server:
         self._wait(begun + PATIENCE, Path(self._output.name))
         self.started_in: float = time.perf_counter() - begun
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop it in order."""
         self._process.send_signal(signal.SIGTERM)

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.metrics import Metrics
+from realmserver.net.intake import Intake
 from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit, check_grant
 from realmserver.net.shared import Shared
@@ -31,6 +32,7 @@ from realmserver.realms.paths import IllegalPath
 from realmserver.realms.requests import Identified, Identify, LimitReached, RealmError, Upload, UploadDone
 from realmserver.store.interface import ClientFile
 from realmserver.sync.bodies import EncodedBody
+from realmserver.sync.client_messages import ClientMessage
 from realmserver.sync.decisions import (
     Abort,
     Ask,
@@ -53,6 +55,7 @@ from realmserver.sync.decisions import (
 from realmserver.sync.errors import AuthenticationFailed, Code, SyncError
 from realmserver.sync.server import ServerConnection
 from realmserver.sync.session import Session
+from realmserver.sync.syntax import MalformedMessage, parse_head
 from realmserver.sync.versions import Negotiated
 
 MAX_FRAGMENTS: Final = 1024
@@ -69,6 +72,19 @@ SMALL_MESSAGE: Final = 4096
 
 CHUNK_OVERHEAD: Final = 64
 """Bytes that a piece of a message takes besides its content while the rest is awaited: a peer chooses how small."""
+
+MAX_OPENING: Final = 16
+"""Sessions of a connection whose Realms may be in the process of being opened; it is read no more of until some are.
+The threads for Realms are for everybody, and a BIND costs its sender next to nothing."""
+
+UPLOAD_SIZE: Final = 2
+"""Which number of an UPLOAD's head is the size of its body (``spec/protocol.md`` 2.3)."""
+
+BACKLOG, DECODING, OPENING = "backlog", "decoding", "opening"
+"""Why a connection is not read from."""
+
+LARGE: Final = 256 * 1024
+"""Bytes of an UPLOAD's body, inflated, from which on it is decoded in a thread."""
 
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
@@ -107,6 +123,9 @@ class Host(Protocol):
 
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
+
+    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        """Decode a message in a thread."""
 
     def opened(self, connection: "SyncConnection") -> None:
         """The connection is open."""
@@ -159,6 +178,9 @@ class SyncConnection(WebSocketServerProtocol):
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
+        self._intake = Intake(host.reactor, super().dataReceived, host.reactor.seconds)
+        self._late: deque[bytes] | None = None
+        self._opening = 0
         self._fragments = 0
         self._partial = 0
         self._sent = 0
@@ -198,11 +220,15 @@ class SyncConnection(WebSocketServerProtocol):
         # Twisted Web's channel watched the transport until now; from here on a slow reader is ours to mind.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
+        self._intake.transport = self.transport
         self.feed(lambda machine: machine.connected(self._upgrade.connection_id))
 
     def dataReceived(self, data: bytes) -> None:
         self.last_heard = self._host.reactor.seconds()
-        super().dataReceived(data)
+        if self._intake.transport is None:  # the upgrade is not done
+            super().dataReceived(data)
+        else:
+            self._intake.received(data)
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
@@ -221,8 +247,27 @@ class SyncConnection(WebSocketServerProtocol):
         self._finished_message()
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self._report.received(payload)
-            self.feed(lambda machine: machine.receive(payload))
+            self._heed(payload)
             self._acknowledge()
+
+    def _heed(self, payload: bytes) -> None:
+        """Let the state machine have a message; a large one is decoded in a thread, while what follows waits."""
+        if self._late is not None:
+            self._late.append(payload)
+        elif not is_large(payload):
+            self.feed(lambda machine: machine.receive(payload))
+        else:
+            self._late = deque()
+            self._intake.pause(DECODING)
+            self._host.decode(payload, lambda message: self._decoded(message, len(payload)))
+
+    def _decoded(self, message: ClientMessage | MalformedMessage, size: int) -> None:
+        self.feed(lambda machine: machine.receive_decoded(message, size))
+        late, self._late = self._late or (), None
+        for payload in late:
+            self._heed(payload)
+        if self._late is None:
+            self._intake.resume(DECODING)
 
     def _acknowledge(self) -> None:
         """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for
@@ -246,6 +291,7 @@ class SyncConnection(WebSocketServerProtocol):
         for session in list(self._bindings):
             self._leave(session)
         self._finished_message()
+        self._intake.stop()
         self._shared.unread.release(self)
         self._host.closed(self)
         self._report.closed(code, self._cause)
@@ -343,9 +389,9 @@ class SyncConnection(WebSocketServerProtocol):
             case Leave(session):
                 self._leave(session)
             case PauseReading():
-                self.transport.pauseProducing()
+                self._intake.pause(BACKLOG)
             case ResumeReading():
-                self.transport.resumeProducing()
+                self._intake.resume(BACKLOG)
             case Close(code, reason):
                 self._report.ends_for("unauthorized" if code in UNAUTHORIZED else "sync_protocol_error")
                 self.sendCloseFrame(code, reason.encode(), False)
@@ -386,6 +432,9 @@ class SyncConnection(WebSocketServerProtocol):
             self._shared.bound.bind(user_id, name)
             binding = self._bindings[session] = Binding(self, session, user_id, grant, self._host.realm(name))
             self._report.bound(session)
+            self._opening += 1
+            if self._opening > MAX_OPENING:
+                self._intake.pause(OPENING)
             permit = partial(self._shared.new.make, user_id) if is_limited else no_question
             if request.need_ident:
                 binding.live.allocate(user_id, lambda answer: self._allocated(session, answer), permit)
@@ -404,13 +453,20 @@ class SyncConnection(WebSocketServerProtocol):
             self._shared.refused(error.limit, str(error), self.client)
         self.feed(lambda machine: machine.refused(session, error))
 
+    def _no_longer_opening(self) -> None:
+        self._opening -= 1
+        if self._opening <= MAX_OPENING:
+            self._intake.resume(OPENING)
+
     def _allocated(self, session: Session, answer: ClientFile | RealmError) -> None:
+        self._no_longer_opening()
         if isinstance(answer, RealmError):
             self.refuse(session, answer)
         else:
             self.feed(lambda machine: machine.opened(session, answer.ident, answer.salt))
 
     def _opened(self, session: Session, answer: RealmError | None) -> None:
+        self._no_longer_opening()
         if answer is not None:
             self.refuse(session, answer)
         else:
@@ -497,3 +553,14 @@ class SyncConnection(WebSocketServerProtocol):
             self._shared.bound.leave(binding.user_id, binding.live.name)
             self.last_bound = self._host.reactor.seconds()
             self._report.left(session)
+
+
+def is_large(message: bytes) -> bool:
+    """Whether decoding ``message`` takes long, by what it says of itself."""
+    if not message.startswith(b"upload "):
+        return False
+    try:
+        args = parse_head(message).args
+    except MalformedMessage:
+        return False
+    return len(args) > UPLOAD_SIZE and args[UPLOAD_SIZE] > LARGE

@@ -3,14 +3,13 @@
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from twisted.web.http import SERVICE_UNAVAILABLE
 from twisted.web.resource import IResource
 
@@ -25,18 +24,20 @@ from realmserver.net.refusals import Refusals
 from realmserver.net.report import RealmFigures
 from realmserver.net.shared import Shared
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
+from realmserver.net.workers import PoolWorkers, ReactorClock
 from realmserver.realms.live import FOLD_DELAY
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
 from realmserver.realms.requests import RealmError
 from realmserver.realms.waiting import House, anything_goes
-from realmserver.store.interface import Quarantined, Store, StoreError
+from realmserver.store.interface import Store
 from realmserver.sync.bodies import EncodedBody, encode_download_body
+from realmserver.sync.client_messages import ClientMessage
+from realmserver.sync.errors import Code
+from realmserver.sync.server import decoded
+from realmserver.sync.syntax import MalformedMessage
 
 log = get_logger("sync")
-
-THREADS: Final = 8
-"""Threads for Realms: they wait for the disk most of the time, and a slow fsync in one Realm must not stop others."""
 
 STOP_TIMEOUT: Final = 10
 """Seconds that clients have to close their connections when the server stops (``performance.stop_timeout``)."""
@@ -44,57 +45,6 @@ STOP_TIMEOUT: Final = 10
 CHECK_INTERVAL: Final = 45
 """Seconds between two looks at all connections, for those that have gone silent and for logins that have ended without
 a word to us: less than a minute together with the time that the gate believes what it knows."""
-
-T = TypeVar("T")
-
-
-class ReactorClock(IReactorTime, IReactorFromThreads):
-    """What the service needs of the reactor."""
-
-
-class PoolWorkers:
-    """Runs blocking work in a thread pool; the results come back on the reactor thread. ``on_failure`` hears of each
-    Realm for which it failed on our side."""
-
-    def __init__(self, reactor: ReactorClock, on_failure: Callable[[str], None]) -> None:
-        self._reactor = reactor
-        self._on_failure = on_failure
-        self._pool = ThreadPool(minthreads=1, maxthreads=THREADS, name="realms")
-
-    def start(self) -> None:
-        self._pool.start()
-
-    def stop(self) -> None:
-        """Wait for what is running."""
-        self._pool.stop()
-
-    def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
-        """Run ``work`` in a thread, then call ``done`` or ``failed`` on the reactor thread."""
-
-        def give_up(failure: Failure) -> None:
-            error = failure.value
-            if not isinstance(error, Exception):
-                failure.raiseException()
-            failed(error)
-
-        result = deferToThreadPool(self._reactor, self._pool, work)
-        result.addCallbacks(done, give_up)
-        result.addErrback(lambda failure: log.error("a result could not be delivered", failure=failure))
-
-    def later(self, delay: float, call: Callable[[], None]) -> None:
-        """Make ``call`` on the reactor thread ``delay`` seconds from now."""
-        self._reactor.callLater(delay, call)
-
-    def report(self, realm: str, error: Exception) -> None:
-        """Tell the operator that our side failed; the traceback only where the fault is in our code. Of a Realm in
-        quarantine he has heard."""
-        if isinstance(error, Quarantined):
-            return
-        self._on_failure(realm)
-        if isinstance(error, StoreError):
-            log.error("Realm {realm}: {error}", realm=realm, error=str(error))
-        else:
-            log.error("Realm {realm}: internal error", realm=realm, failure=Failure(error))  # type: ignore[no-untyped-call]
 
 
 class RealmEnvironment:
@@ -159,7 +109,7 @@ class SyncService(Service):
             max_open_files,
             RealmFigures(self.metrics),
             FOLD_DELAY,
-            House(self.shared.room, read_only),
+            House(self.shared.room, read_only, self._workers.run_heavy),
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
@@ -202,6 +152,16 @@ class SyncService(Service):
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
         return self._registry.get(name)
+
+    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        """Decode a message in a thread."""
+        self._workers.run_heavy(
+            partial(decoded, data, self.shared.messages), done, lambda error: self._not_decoded(error, done)
+        )
+
+    def _not_decoded(self, error: Exception, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        log.error("a message could not be decoded", failure=Failure(error))  # type: ignore[no-untyped-call]
+        done(MalformedMessage("the message could not be decoded", Code.OTHER_ERROR))
 
     def opened(self, connection: SyncConnection) -> None:
         """A connection is open."""

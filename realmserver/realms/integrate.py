@@ -126,8 +126,9 @@ class Batch:
             Budget(MAX_MEETINGS),
         )
         self._shape.begin()
+        incoming: list[Incoming] = []
         try:
-            incoming = [self._decode(upload, client, entry) for entry in fresh]
+            incoming += (self._decode(upload, client, entry) for entry in fresh)
             for base, run in groupby(incoming, key=lambda item: item.entry.server_version):
                 self._integrate_run(work, base, list(run))
         except (RealmError, BadChangeset, TransformError) as error:
@@ -136,6 +137,9 @@ class Batch:
             if isinstance(error, RealmError):
                 raise
             raise BadUpload(str(error)) from error
+        finally:
+            for item in incoming:
+                _let_go(item.changeset)
         self._shape.commit()
         client = advance(client, upload, self._now)
         self._accept(work, client)
@@ -284,3 +288,11 @@ def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:
             base_version=max(client.base_version, progress.server_version),
         )
     return evolve(client, locked_version=max(client.locked_version, upload.locked_version), last_seen=now)
+
+
+def _let_go(changeset: Changeset) -> None:
+    """Give the memory back in small pieces: all at once, that of a million instructions would hold the interpreter, and
+    with it every other thread, for half a second."""
+    instructions = changeset.instructions
+    while instructions:
+        del instructions[-1000:]

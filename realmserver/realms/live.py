@@ -55,6 +55,9 @@ MAX_BATCH_UPLOADS: Final = 256
 MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
 """Bytes of uploads in one commit beyond the first upload: bounds the memory of a batch."""
 
+HEAVY: Final = 256 * 1024
+"""Bytes of uploads from which on integrating them counts as heavy work: some hundredths of a second, at least."""
+
 T = TypeVar("T")
 
 Permit = Callable[[], None]
@@ -366,7 +369,8 @@ class LiveRealm(Generic[Body]):
                 result = realm.integrate([waiting.upload for waiting in batch])
             return lambda: self._integrated(batch, result)
 
-        self._run(work, [self._answer(waiting) for waiting in batch])
+        is_heavy = sum(waiting.size for waiting in batch) > HEAVY
+        self._run(work, [self._answer(waiting) for waiting in batch], is_heavy=is_heavy)
 
     def _put_off(self, batch: list[_Waiting], reason: RealmError) -> None:
         """Nothing may be written: uploads come again; progress, which clients report again, is forgotten."""
@@ -429,6 +433,8 @@ class LiveRealm(Generic[Body]):
         work: Callable[[Realm], Callable[[], None]],
         failed: Sequence[Callable[[RealmError], None]],
         permit: Permit = no_question,
+        *,
+        is_heavy: bool = False,
     ) -> None:
         """Run ``work`` in a thread, alone in this Realm; open the Realm first if need be."""
         open_now = self._realm
@@ -466,4 +472,5 @@ class LiveRealm(Generic[Body]):
                 each(answer)
             self._next()
 
-        self._workers.run(job, done, give_up)
+        run = self._house.run_heavy if is_heavy else None
+        (run or self._workers.run)(job, done, give_up)

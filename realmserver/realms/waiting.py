@@ -5,7 +5,7 @@ trace. Runs on the thread of the Realms.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -23,6 +23,17 @@ IN_ALL: Final = 256 * MEBIBYTE
 
 REFUSE_AT: Final = 2
 """Times IN_ALL at which uploads are refused: what is on its way when reading stops must still find room."""
+
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs work in a thread; see :class:`realmserver.realms.fanout.Workers`."""
+
+    def __call__(
+        self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None], /
+    ) -> None: ...
 
 
 class WaitingRoom:
@@ -86,7 +97,10 @@ def anything_goes() -> RealmError | None:
 @frozen
 class House:
     """What the Realms of one server share: the ``room`` for what waits, and ``read_only``, which says why nothing may
-    be written just now, None if it may; it is asked in worker threads."""
+    be written just now, None if it may; it is asked in worker threads. ``run_heavy`` runs work that may compute for
+    long (as ``fanout.Workers.run``); None: as any other work.
+    """
 
     room: WaitingRoom = field(factory=WaitingRoom)
     read_only: Callable[[], RealmError | None] = anything_goes
+    run_heavy: Run | None = None

@@ -102,6 +102,14 @@ def _input(
     return run
 
 
+def decoded(data: bytes, limits: Limits) -> c2s.ClientMessage | MalformedMessage:
+    """What ``data`` says, or what is wrong with it. Takes time in proportion to what it inflates to."""
+    try:
+        return c2s.decode_client_message(data, limits)
+    except MalformedMessage as error:
+        return error
+
+
 class ServerConnection:
     """The server end of one connection.
 
@@ -154,14 +162,21 @@ class ServerConnection:
     @_input
     def receive(self, data: bytes) -> None:
         """One whole binary WebSocket message."""
-        try:
-            message = c2s.decode_client_message(data, self._limits)
-        except MessageTooBig as error:
-            self._log("warning", error.text)
-            self._close(_TOO_BIG, error.text)
+        self._heed(decoded(data, self._limits), len(data))
+
+    @_input
+    def receive_decoded(self, message: c2s.ClientMessage | MalformedMessage, size: int) -> None:
+        """The same, where :func:`decoded` was called elsewhere because it takes long; ``size``: bytes of the wire
+        form."""
+        self._heed(message, size)
+
+    def _heed(self, message: c2s.ClientMessage | MalformedMessage, size: int) -> None:
+        if isinstance(message, MessageTooBig):
+            self._log("warning", message.text)
+            self._close(_TOO_BIG, message.text)
             return
-        except MalformedMessage as error:
-            raise ConnectionFailed(SyncError(Code(error.code), error.text)) from error
+        if isinstance(message, MalformedMessage):
+            raise ConnectionFailed(SyncError(Code(message.code), message.text)) from message
         if isinstance(message, c2s.Ping):
             self._send(s2c.Pong(message.timestamp))
             if message.round_trip:  # 0 in the first one: none has been measured
@@ -169,7 +184,7 @@ class ServerConnection:
         elif isinstance(message, c2s.Bind):
             self._bind(message)
         else:
-            self._session_message(message, cost(message, len(data)))
+            self._session_message(message, cost(message, size))
 
     @_input
     def writable(self, is_writable: bool) -> None:

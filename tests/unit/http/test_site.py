@@ -17,6 +17,9 @@ from realmserver.http.answers import base_url
 from realmserver.http.extended_json import MAX_BODY
 from realmserver.http.site import QuietSite, came_directly
 
+IDLE = 30
+PATIENCE = 10
+
 
 class Echo(Resource):
     """Answers with the length of the body."""
@@ -44,7 +47,17 @@ class Connection:
     """A connection to the site, from the client's end."""
 
     def __init__(self, resource: Resource | None = None, peer: IAddress | None = None) -> None:
-        site = QuietSite(Echo() if resource is None else resource, Clock())  # type: ignore[no-untyped-call]
+        self.clock = Clock()
+        self.too_slow: list[str] = []
+        self.asked: list[object] = []
+        site = QuietSite(
+            Echo() if resource is None else resource,  # type: ignore[no-untyped-call]
+            self.clock,
+            idle_timeout=IDLE,
+            request_timeout=PATIENCE,
+            too_slow=self.too_slow.append,
+            has_asked=self.asked.append,
+        )
         self._transport: Any = StringTransport(peerAddress=peer)  # type: ignore[no-untyped-call]
         self._protocol: Any = site.buildProtocol(None)  # type: ignore[no-untyped-call]
         self._protocol.makeConnection(self._transport)
@@ -139,3 +152,42 @@ def test_a_request_of_this_machine_comes_directly() -> None:
     assert seen(LOCAL) == ["127.0.0.1", "http://inner:9080", "ws://inner:9080", True, ["Host"]]
     assert seen(IPv6Address("TCP", "::ffff:127.0.0.1", 1)) == seen(LOCAL)
     assert seen(LOCAL, b"Via: 1.1 somewhere\r\n")[3] is False
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: ", HEAD.replace(b"4", b"40")], ids=["head", "body"])
+def test_a_request_must_be_there_in_time_however_steadily_it_trickles(connection: Connection, begin: bytes) -> None:
+    connection.send(begin)
+    for _ in range(PATIENCE - 1):
+        connection.clock.advance(1)
+        assert connection.send(b"x") == b""
+    assert connection.too_slow == []
+    connection.clock.advance(1)
+    assert len(connection.too_slow) == 1
+    assert connection.is_closing
+
+
+def test_each_request_of_a_connection_has_its_own_time(connection: Connection) -> None:
+    for number in range(1, 4):
+        connection.send(HEAD[:-10])
+        connection.clock.advance(PATIENCE - 1)
+        answer = connection.send(HEAD[-10:], b"body")
+        assert answer.count(b"HTTP/1.1 200") == number
+        connection.clock.advance(PATIENCE)  # nothing has begun yet
+    assert connection.too_slow == []
+    assert len(connection.asked) == 3
+    assert not connection.is_closing
+
+
+def test_the_time_of_a_request_that_came_with_the_one_before_counts_too(connection: Connection) -> None:
+    assert connection.send(HEAD + b"body" + HEAD[:-10]).count(b"HTTP/1.1 200") == 1
+    connection.clock.advance(PATIENCE)
+    assert len(connection.too_slow) == 1
+
+
+def test_a_connection_without_a_request_is_closed_after_a_while(connection: Connection) -> None:
+    connection.clock.advance(IDLE)
+    assert connection.is_closing
+    assert connection.too_slow == []

@@ -39,6 +39,8 @@ class HeldWorkers:
     def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         self.waiting.append(lambda: done(work()))
 
+    run_heavy = run
+
     def run_all(self) -> None:
         while self.waiting:
             self.waiting.popleft()()
