@@ -93,8 +93,8 @@ class PoolWorkers:
         self._running_heavy -= 1
         if not self._running_heavy:
             gc.enable()
-            # What it left behind in cycles, the traceback of an error above all, may hold a large upload. And where heavy
-            # work follows on heavy work, this is the only time at which older garbage goes.
+            # What it left behind in cycles, the traceback of an error above all, may hold a large upload. And where
+            # heavy work follows on heavy work, this is the only time at which older garbage goes.
             gc.collect(_due_generation())
         self._start_heavy()
 
