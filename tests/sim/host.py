@@ -204,7 +204,8 @@ class ServerSide:
             case decisions.Close(code):
                 self.wire.answer(Closed(code))
                 self.feed(lambda machine: machine.lost())
-            case decisions.Abort():
+            case decisions.Abort(reason):
+                self.server.world.note(f"    the server drops c{self.wire.number}: {reason}")
                 self.wire.cut(0, 0)
             case decisions.ErrorReceived(code, text):
                 raise Violation(f"a client reports error {code}: {text}")
