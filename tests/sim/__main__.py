@@ -37,19 +37,22 @@ def main(arguments: list[str]) -> int:
     failed: list[str] = []
     gc.disable()
     with tqdm(total=total, unit=" histories", mininterval=1, smoothing=0.02) as bar:
-        for number, (profile, seed) in enumerate(_seeds(profiles, first)):
-            if (total and number >= total) or (deadline and time.monotonic() > deadline):
-                break
-            outcome = run(profile, Choices(seed=seed))
-            if number % COLLECT_EVERY == 0:
-                gc.collect()
-            bar.update()
-            if outcome.failure is not None:
-                bar.clear()
-                _report(profile, seed, outcome, is_shortened=not asked.as_it_is)
-                failed.append(f"{profile.name} {seed}")
-                if not asked.go_on:
-                    return 1
+        try:
+            for number, (profile, seed) in enumerate(_seeds(profiles, first)):
+                if (total and number >= total) or (deadline and time.monotonic() > deadline):
+                    break
+                outcome = run(profile, Choices(seed=seed))
+                if number % COLLECT_EVERY == 0:
+                    gc.collect()
+                bar.update()
+                if outcome.failure is not None:
+                    bar.clear()
+                    _report(profile, seed, outcome, is_shortened=not asked.as_it_is)
+                    failed.append(f"{profile.name} {seed}")
+                    if not asked.go_on:
+                        return 1
+        except KeyboardInterrupt:
+            bar.clear()
     print(f"{bar.n} histories, {len(failed)} failed", *failed, sep="\n  ")
     return 1 if failed else 0
 
