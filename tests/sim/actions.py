@@ -40,12 +40,13 @@ class Actions:
         profile = world.profile
         if profile.crashes:
             self._actions += [(5, self._crash), (2, self._stop), (2, self._fill)]
-        if profile.rollbacks:
-            self._actions += [(8, self._back_up), (12, self._restore)]
         if profile.is_behind:
             self._actions.append((12, self._stall))
         # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
         self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
+        if profile.rollbacks:  # which are what its histories are about
+            self._actions += [(8, self._back_up), (8, self._restore)]
+            self._weights += [8, 8]
 
     def step(self) -> None:
         """One step of the script."""
