@@ -12,6 +12,9 @@ WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
 LOSABLE: Final = 4
 """Commits that a disk with a lying fsync may lose."""
 
+EMPHASIS: Final = (1, 0, 3)
+"""How often a history has each kind of step, against what is usual. The first kind may be missing too."""
+
 Action = Callable[[], None]
 
 
@@ -24,8 +27,9 @@ class Actions:
         self._backup: dict[str, int] | None = None
         self._actions: list[tuple[int, Action]] = [
             (40, self._events),
-            (28, self._write),
-            (8, self._rest),
+            (36, self._write),
+            (6, self._rest),
+            (6, self._stall),
             (5, self._cut),
             (4, self._restart_app),
             (3, self._wait),
@@ -36,19 +40,24 @@ class Actions:
         profile = world.profile
         if profile.crashes:
             self._actions += [(5, self._crash), (2, self._stop), (2, self._fill)]
-        if profile.rollbacks:
-            self._actions += [(6, self._back_up), (7, self._restore)]
-        self._weights = [weight for weight, _ in self._actions]
+        if profile.is_behind:
+            self._actions.append((12, self._stall))
+        # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
+        self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
+        if profile.rollbacks:  # which are what its histories are about
+            self._actions += [(8, self._back_up), (8, self._restore)]
+            self._weights += [8, 8]
 
     def step(self) -> None:
         """One step of the script."""
-        self._actions[self._choices.weighted(self._weights)][1]()
+        if any(self._weights):
+            self._actions[self._choices.weighted(self._weights)][1]()
 
     # What is on its way.
 
     def _events(self) -> None:
         self._world.note("some messages arrive")
-        for _ in range(1 + self._choices.below(12)):
+        for _ in range(1 + self._choices.below(16)):
             if not self._world.event():
                 return
 
@@ -72,7 +81,7 @@ class Actions:
     def _write(self) -> None:
         device = self._device()
         copy = self._copy(device)
-        for _ in range(1 + self._choices.weighted((6, 2, 1))):
+        for _ in range(1 + self._choices.weighted((4, 2, 1))):
             self._world.write(device, copy)
             self._world.note(f"device {device.number} writes to {copy.path}: its version {copy.local.version}")
         device.connect()
@@ -124,6 +133,19 @@ class Actions:
         wire.cut(up, down, server_knows=half != 1, client_knows=half != 2)
         told = ("", ", the server does not know", ", the client does not know")[half]
         self._world.note(f"c{wire.number} is cut{told}; {up} messages up and {down} down still arrive")
+
+    def _stall(self) -> None:
+        """A line stands still in one direction, or goes on. So a client can go on uploading what it wrote without
+        knowing of the others, and the server go on without hearing of a client."""
+        if not self._world.wires:
+            return
+        wire = self._choices.pick(self._world.wires)
+        if self._choices.below(3):
+            wire.is_stalled_down = not wire.is_stalled_down
+            self._world.note(f"c{wire.number} down {'stands still' if wire.is_stalled_down else 'goes on'}")
+        else:
+            wire.is_stalled_up = not wire.is_stalled_up
+            self._world.note(f"c{wire.number} up {'stands still' if wire.is_stalled_up else 'goes on'}")
 
     def _offline(self) -> None:
         device = self._device()

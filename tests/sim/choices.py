@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import TypeVar
 
-MAX_STEPS = 60
 MIN_STEPS = 5
+MAX_STEPS = 60
+"""Steps of a history from a seed: a bug needs few, and many short histories see more than few long ones."""
 
 Script = list[list[int]]
 T = TypeVar("T")
@@ -28,8 +29,7 @@ class Choices:
         self.script: Script = [[]]
         self._given = script
         self._chance = Random(seed)
-        # Small histories find most, and are read more easily; long ones are rarer.
-        self._length = self._chance.randint(MIN_STEPS, self._chance.randint(MIN_STEPS, MAX_STEPS))
+        self._length = self._chance.randint(MIN_STEPS, MAX_STEPS)
         if script is not None:
             self._length = max(len(script) - 1, 0)
 

@@ -52,6 +52,7 @@ class World(Protocol):
     tolerates_faults: bool
     resets: int
     lost_progress: int
+    stopped: int
 
     def dial(self, device: "Device") -> Wire | None:
         """A new connection; None if nobody answers."""
@@ -111,7 +112,7 @@ class Device:
 
     def bind(self, copy: Copy) -> None:
         """Begin a session for ``copy``, if there should be one and can be."""
-        if self.wire is None or copy.session is not None or not copy.is_wanted:
+        if self.wire is None or self.machine.is_over or copy.session is not None or not copy.is_wanted:
             return
         session, out = self.machine.bind(copy.path, copy.local.file, fast=self._is_fast)
         copy.session = session
@@ -123,12 +124,12 @@ class Device:
     def unbind(self, copy: Copy) -> None:
         """End the session of ``copy``."""
         copy.is_wanted = False
-        if copy.session is not None:
+        if copy.session is not None and not self.machine.is_over:
             self._act(self.machine.unbind(copy.session))
 
     def ping(self) -> None:
         """The heartbeat."""
-        if self.wire is not None and not self.machine.awaits_pong:
+        if self.wire is not None and not self.machine.is_over and not self.machine.awaits_pong:
             self._pings += 1
             self._act(self.machine.ping(self._pings, 0))
 
@@ -142,7 +143,7 @@ class Device:
     def upload(self, copy: Copy) -> None:
         """Send what ``copy`` has not sent in this session."""
         session = copy.session
-        if session is None or not session.may_upload:
+        if session is None or self.machine.is_over or not session.may_upload:
             return
         for batch in copy.local.uploads(copy.sent):
             copy.sent = batch.progress.client_version
@@ -200,9 +201,20 @@ class Device:
         try:
             dropped = copy.local.integrate(download)
         except IntegrationFailed as error:
+            if self.world.tolerates_faults:
+                self._stopped(copy)
+                return
             raise Violation(f"device {self.number} cannot integrate what the server sends: {error}") from error
         self._check_dropped(dropped)
         self.upload(copy)
+
+    def _stopped(self, copy: Copy) -> None:
+        """The known faults of the merge rules have left something here that the others' changes do not fit. A real
+        client would stop for good; this one's user resets it, and the Realm must go on without a trace of that."""
+        self.world.stopped += 1
+        if copy.session is not None:
+            self._act(self.machine.unbind(copy.session))
+        self.reset(copy, is_bound=True)
 
     def _check_dropped(self, dropped: list[Instruction]) -> None:
         if dropped and not self.world.tolerates_faults:
@@ -216,16 +228,20 @@ class Device:
             if action != "ClientReset" or event.try_again:
                 raise Violation(f"device {self.number} has to reset and is not told so: {event}")
             self.reset(copy)
+        elif event.code == Code.BAD_CHANGESET and self.world.tolerates_faults:
+            self.world.stopped += 1
+            self.reset(copy)
         elif event.code != Code.OTHER_SESSION_ERROR or not event.try_again or action != "Transient":
             raise Violation(f"the server ends a session of device {self.number}: {event.code} {event.text}")
         self._later()
 
-    def reset(self, copy: Copy) -> None:
-        """A client reset that keeps nothing: a new, empty file."""
+    def reset(self, copy: Copy, *, is_bound: bool = False) -> None:
+        """A client reset that keeps nothing: a new, empty file. ``is_bound``: UNBOUND is still to come."""
         self.world.resets += 1
         copy.local.reset()
         copy.written = []
-        copy.session = None
+        if not is_bound:
+            copy.session = None
         copy.ident_run = copy.version_run = 0
 
     def _violated(self, data: bytes, error: ServerViolation) -> None:

@@ -46,12 +46,13 @@ def add_classes(tx: Transaction) -> None:
 
 
 class Editor:
-    """Draws edits. ``fresh`` gives numbers that nobody else uses; ``known_faults``: nothing is left out."""
+    """Draws edits. ``fresh`` gives numbers that nobody else uses; ``known_faults``: nothing is left out.
+    ``lists_only``: edits of lists, in which nearly every two meet."""
 
-    def __init__(self, choices: Choices, fresh: Iterator[int], *, known_faults: bool) -> None:
+    def __init__(self, choices: Choices, fresh: Iterator[int], *, known_faults: bool, lists_only: bool) -> None:
         self._choices = choices
         self._fresh = fresh
-        self._known_faults = known_faults
+        self._keys = KEYS[: 1 + choices.below(len(KEYS))]
         self._edits: tuple[tuple[str, Edit], ...] = (
             ("name", self._name),
             ("count", self._count),
@@ -78,6 +79,12 @@ class Editor:
                 ("doors", self._door_again),
                 ("names", self._names),
             )
+        if lists_only:
+            self._keys = KEYS[:1]
+            self._edits = (("tags", self._tags), ("rooms", self._rooms))
+        elif choices.below(3):
+            # Most histories have few kinds of edits: all kinds would seldom meet their like.
+            self._edits = tuple(choices.pick(self._edits) for _ in range(1 + choices.below(3)))
 
     def edit(self, tx: Transaction) -> None:
         """One to three edits."""
@@ -87,7 +94,7 @@ class Editor:
             self._one(tx)
 
     def _one(self, tx: Transaction) -> None:
-        key = self._choices.pick(KEYS)
+        key = self._choices.pick(self._keys)
         held = tx.values.get("Thing", (3, key))
         if held is None:
             tx.create("Thing", key, {"name": self._word()})

@@ -204,7 +204,8 @@ class ServerSide:
             case decisions.Close(code):
                 self.wire.answer(Closed(code))
                 self.feed(lambda machine: machine.lost())
-            case decisions.Abort():
+            case decisions.Abort(reason):
+                self.server.world.note(f"    the server drops c{self.wire.number}: {reason}")
                 self.wire.cut(0, 0)
             case decisions.ErrorReceived(code, text):
                 raise Violation(f"a client reports error {code}: {text}")
@@ -312,5 +313,7 @@ class ServerSide:
         is_lost = self.server.world.has_lost(binding.live.name, claim)
         if is_lost and isinstance(answer, Identified):
             raise Violation(f"client file {claim.ident} is let in although the server has lost what it knows: {claim}")
+        if self.wire.client is None:
+            return  # an IDENT that came late: its client may have gone on over another connection, and hears nothing
         if not is_lost and isinstance(answer, RealmError) and not isinstance(answer, RealmUnavailable):
             raise Violation(f"client file {claim.ident} is refused although it knows nothing else: {answer!r}")

@@ -95,7 +95,7 @@ def _check_once(world: World) -> None:
                 if logged != copy.written:
                     raise Violation(f"{name}: client file {ident} wrote versions {copy.written}, the log has {logged}")
         for ident, logged in found.items():  # of files that were reset
-            if not world.may_lose:
+            if not world.resets:
                 raise Violation(f"{name}: the log has versions {logged} of client file {ident}, which nobody is")
             if sorted(set(logged)) != logged:
                 raise Violation(f"{name}: the log has versions {logged} of client file {ident}")

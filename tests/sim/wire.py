@@ -49,7 +49,8 @@ class Claim:
 @define(eq=False)
 class Wire:
     """``run``: which run of the server it leads to. An end is None once it is gone. ``is_cut``: nothing new gets
-    through. ``server_knows``, ``client_knows``: whether that end is told of the cut before the world is healed."""
+    through. ``server_knows``, ``client_knows``: whether that end is told of the cut before the world is healed. While a
+    direction is stalled nothing arrives, but nothing is lost either."""
 
     number: int
     run: int
@@ -61,6 +62,8 @@ class Wire:
     is_cut: bool = False
     server_knows: bool = True
     client_knows: bool = True
+    is_stalled_up: bool = False
+    is_stalled_down: bool = False
 
     def say(self, data: bytes) -> None:
         """The client sends."""
@@ -84,8 +87,9 @@ class Wire:
             self.to_client.pop()
 
     def heal(self) -> None:
-        """Whoever does not know yet that the connection is lost shall hear of it."""
+        """Whoever does not know yet that the connection is lost shall hear of it, and what stands still goes on."""
         self.server_knows = self.client_knows = True
+        self.is_stalled_up = self.is_stalled_down = False
 
     @property
     def is_over(self) -> bool:
@@ -95,14 +99,16 @@ class Wire:
     # What can happen next, for the scheduler.
 
     def can_reach_server(self) -> bool:
-        if self.server is None:
+        if self.server is None or self.is_stalled_up:
             return False
         if self.to_server:
             return self.server.is_reading
         return self.is_cut and self.server_knows
 
     def can_reach_client(self) -> bool:
-        return self.client is not None and bool(self.to_client or (self.is_cut and self.client_knows))
+        if self.client is None or self.is_stalled_down:
+            return False
+        return bool(self.to_client or (self.is_cut and self.client_knows))
 
     def reach_server(self) -> str:
         """Deliver what comes next to the server; returns what it was."""

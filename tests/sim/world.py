@@ -22,8 +22,6 @@ from .profiles import Profile
 from .wire import Claim, Wire
 from .workers import Clock, Job
 
-MAX_REALMS: Final = 3
-
 TICK: Final = 0.01
 """Seconds that pass with each event."""
 
@@ -60,20 +58,28 @@ class World:
         self.runs = 0
         self.resets = 0
         self.lost_progress = 0
+        self.stopped = 0
         self.events = 0
         self.note: Note = note or (lambda text: None)
         self._is_told = note is not None
         self._wire_numbers = count(1)
         self._salts = count(1_000_003)
         self._rollbacks: dict[str, list[Rollback]] = {}
-        self._max_open = 1 + choices.below(MAX_REALMS)
-        paths = [f"/realm{number}" for number in range(1 + choices.weighted((5, 3, 1)))]
-        self.editor = Editor(choices, count(), known_faults=profile.known_faults)
-        self.devices = [self._device(number, paths) for number in range(2 + choices.weighted((4, 3, 1, 1, 1)))]
+        self._max_open = 1 if profile.is_behind else 1 + choices.weighted((3, 1, 1))
+        realms = 2 if profile.is_behind else 1 + choices.weighted((5, 4, 1))
+        paths = [f"/realm{number}" for number in range(realms)]
+        self.editor = Editor(choices, count(), known_faults=profile.known_faults, lists_only=profile.is_behind)
+        self.devices = [self._device(number, paths) for number in range(2 + choices.weighted((6, 3, 1, 1, 1)))]
         self.start()
+        for device in self.devices:
+            if profile.is_behind or choices.below(4):
+                device.connect()
+        if profile.is_behind or choices.below(2):
+            self.rest()
 
     def _device(self, number: int, paths: list[str]) -> Device:
-        mine = [path for path in paths if len(paths) == 1 or self.choices.below(4)] or paths[:1]
+        is_everywhere = len(paths) == 1 or self.profile.is_behind
+        mine = [path for path in paths if is_everywhere or self.choices.below(4)] or paths[:1]
         device = Device(self, number, mine, self.choices.pick(SKEWS))
         for copy in device.copies.values():
             if not self.choices.one_in(3):  # else it is empty, and gets its classes from others or with its first edit
