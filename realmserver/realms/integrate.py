@@ -7,7 +7,7 @@ sender had not seen, applied to the Realm's shape, and becomes log entries; what
 Nothing here writes to a store. The caller makes the commit durable, and tells History and Shape how that ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -15,7 +15,14 @@ from attrs import Factory, define, evolve, frozen
 
 from realmserver.changeset.decode import decode_canonical
 from realmserver.changeset.encode import encode
-from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction
+from realmserver.changeset.instructions import (
+    ERASE_COLUMN,
+    BadChangeset,
+    Changeset,
+    EraseColumn,
+    Instruction,
+    PathInstruction,
+)
 from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
 from realmserver.merge.objects import Budget
@@ -35,6 +42,7 @@ from realmserver.realms.requests import (
     UploadDone,
     UploadEntry,
 )
+from realmserver.realms.schema import column_names_on_path
 from realmserver.realms.shape import Shape
 from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
 
@@ -66,7 +74,7 @@ class Work:
 
     ``current`` is the server version that the whole upload is merged with, ``touched`` the versions whose reciprocals
     it has met, ``budget`` bounds its merges. ``mended`` counts the instructions that were left out or replaced,
-    ``told`` describes the first of them.
+    ``told`` describes the first of them. ``erased``: the columns (class, name) that others have erased meanwhile.
     """
 
     ident: int
@@ -77,6 +85,7 @@ class Work:
     budget: Budget
     merged: bool = False
     touched: set[int] = Factory(set)
+    erased: set[tuple[str, str]] = Factory(set)
     entries: list[LogEntry] = Factory(list)
     summaries: list[Summary] = Factory(list)
     mended: int = 0
@@ -173,6 +182,7 @@ class Batch:
         if versions:
             work.merged = True
             local = [self._reciprocal(work, version) for version in versions]
+            work.erased.update(_erased_columns(local))
             merge([item.changeset for item in run], local, work.budget)
         for item in run:
             self._apply(work, item)
@@ -196,6 +206,9 @@ class Batch:
         applier = self._shape.applier
         for place, instruction in enumerate(changeset.instructions):
             if instruction.discarded:
+                continue
+            if work.erased and self._is_about_erased(work, instruction):
+                _leave_out(work, changeset, instruction, "its column was erased at the same time")
                 continue
             try:
                 applier.apply(instruction)
@@ -233,21 +246,29 @@ class Batch:
         """
         return (work.merged or work.tolerant) and may_drop(instruction, self._shape.applier.schema)
 
+    def _is_about_erased(self, work: Work, instruction: Instruction) -> bool:
+        """Whether ``instruction`` is about the content of a column that others have erased at the same time.
+
+        The rules discard an Update then and nothing else (``spec/merge.md`` 2.2). To its sender the content is gone
+        once it has heard of it, so nobody needs the instruction. Refused, it would stop a client that has done nothing
+        wrong for good; applied to a column that was added again since, it would be there for all but its sender.
+        """
+        return isinstance(instruction, PathInstruction) and any(
+            name in work.erased for name in column_names_on_path(instruction, self._shape.applier.schema)
+        )
+
     def _mend(self, work: Work, changeset: Changeset, place: int, cause: str) -> None:
         """Take out an instruction that no client could apply, or put in its place what they all can (8.6)."""
         failed = changeset.instructions[place]
         applier = self._shape.applier
         replacement = applier.replacement(failed)
         if replacement is None:
-            failed.discarded = True
-        else:
-            applier.apply(replacement)
-            changeset.instructions[place] = replacement
+            _leave_out(work, changeset, failed, cause)
+            return
+        applier.apply(replacement)
+        changeset.instructions[place] = replacement
         changeset.dirty = True
-        work.mended += 1
-        if work.mended <= MAX_TOLD:
-            done = "left out" if replacement is None else f"stored {describe(replacement)} for"
-            work.told.append(f"{done} {describe(failed)}: {cause}")
+        _tell(work, f"stored {describe(replacement)} for {describe(failed)}: {cause}")
 
     def _accept(self, work: Work, client: ClientFile) -> None:
         """Take over what one good upload has done."""
@@ -272,6 +293,25 @@ class Batch:
             self._tolerant = commit.tolerant = True
         if work.required_protocol > self._required_protocol:
             self._required_protocol = commit.required_protocol = work.required_protocol
+
+
+def _leave_out(work: Work, changeset: Changeset, instruction: Instruction, cause: str) -> None:
+    instruction.discarded = True
+    changeset.dirty = True
+    _tell(work, f"left out {describe(instruction)}: {cause}")
+
+
+def _tell(work: Work, text: str) -> None:
+    work.mended += 1
+    if work.mended <= MAX_TOLD:
+        work.told.append(text)
+
+
+def _erased_columns(side: Sequence[Changeset]) -> Iterator[tuple[str, str]]:
+    for changeset in side:
+        for instruction in changeset.instructions:
+            if instruction.op == ERASE_COLUMN and isinstance(instruction, EraseColumn) and not instruction.discarded:
+                yield instruction.table, instruction.field
 
 
 def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:

@@ -159,6 +159,18 @@ def columns_on_path(instruction: PathInstruction, schema: Schema) -> Iterator[tu
         done += 1
 
 
+def column_names_on_path(instruction: PathInstruction, schema: Schema) -> Iterator[tuple[str, str]]:
+    """Class and name of each column that the path of ``instruction`` leads through, whether it is there or not; what
+    lies below one that is not there is not told."""
+    yield instruction.table, instruction.field
+    for column, left in columns_on_path(instruction, schema):
+        if column.embedded:
+            at = len(instruction.path) - left + (column.collection != COLLECTION_SINGLE)
+            name = instruction.path[at] if at < len(instruction.path) else None
+            if isinstance(name, str):
+                yield column.target, name
+
+
 def encode_table(table: Table) -> bytes:
     """A table as one row of ``Commit.schema``."""
     out = bytearray((TABLE_FORMAT,))

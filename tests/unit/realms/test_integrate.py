@@ -6,8 +6,14 @@ from realm_tools import FixedEnvironment, create, data, insert, memory_store, op
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import (
     COLLECTION_LIST,
+    COLLECTION_SINGLE,
+    TABLE_EMBEDDED,
     TYPE_INT,
+    TYPE_LINK,
     TYPE_LIST,
+    TYPE_OBJECT_VALUE,
+    AddColumn,
+    AddTable,
     ArrayErase,
     ArrayInsert,
     Clear,
@@ -41,6 +47,10 @@ def two_clients(realm: Realm) -> tuple[int, int]:
 
 def texts(entry: LogEntry) -> list[str]:
     return [describe(instruction) for instruction in decode(entry.changeset).instructions]
+
+
+def texts_of(changeset: bytes) -> list[str]:
+    return [describe(instruction) for instruction in decode(changeset).instructions]
 
 
 def test_each_changeset_becomes_one_version_in_upload_order() -> None:
@@ -188,6 +198,61 @@ def test_what_the_known_faults_of_the_rules_break_is_dropped_and_logged() -> Non
     assert len(environment.warnings) == 1
     assert f"client file {first}" in environment.warnings[0]
     assert not any("ArrayInsert" in text for text in texts(result.entries[0]))
+
+
+def test_edits_of_a_column_that_others_erased_meanwhile_are_left_out() -> None:
+    """No rule is about them but for Update; refused, the client that made them could never upload again."""
+    environment = FixedEnvironment()
+    realm = open_realm(environment=environment)
+    first, second = two_clients(realm)
+    realm.integrate([upload(first, (4, 2, data(EraseColumn("T", "items"))))])
+    edits = [insert(0, 5, 0), set_n(7), insert(1, 6, 1)]
+    result = realm.integrate([upload(second, *((2 + number, 2, edit) for number, edit in enumerate(edits)))])
+    assert result.answers == (UploadDone(UploadCursor(4, 2)),)
+    assert [texts(entry) for entry in result.entries] == [[], texts_of(set_n(7)), []]
+    assert all("its column was erased" in warning for warning in environment.warnings)
+    assert len(environment.warnings) == 2
+
+
+def test_such_edits_do_not_come_back_in_a_column_that_was_added_again() -> None:
+    """Their sender loses them when it hears of the erasure: a list that only it sees shorter would stop it later."""
+    realm = open_realm()
+    first, second = two_clients(realm)
+    again = data(EraseColumn("T", "items"), AddColumn("T", "items", TYPE_INT, False, COLLECTION_LIST))
+    realm.integrate([upload(first, (4, 2, again))])
+    result = realm.integrate([upload(second, (2, 2, insert(0, 5, 0)))])
+    assert [texts(entry) for entry in result.entries] == [[]]
+    after = realm.integrate([upload(second, (3, 4, insert(0, 6, 0)))])
+    assert [texts(entry) for entry in after.entries] == [texts_of(insert(0, 6, 0))]
+
+
+def test_edits_of_an_erased_column_of_embedded_objects_are_left_out_too() -> None:
+    realm = open_realm()
+    first, second = two_clients(realm)
+    key = (TYPE_INT, 1)
+    embedded = data(
+        AddTable("E", TABLE_EMBEDDED),
+        AddColumn("E", "n", TYPE_INT, False, COLLECTION_SINGLE),
+        AddColumn("T", "e", TYPE_LINK, True, COLLECTION_SINGLE, "E"),
+        AddColumn("T", "es", TYPE_LINK, False, COLLECTION_LIST, "E"),
+        Update("T", key, "e", [], Payload(TYPE_OBJECT_VALUE)),
+        ArrayInsert("T", key, "es", [0], Payload(TYPE_OBJECT_VALUE), 0),
+    )
+    realm.integrate([upload(first, (4, 2, embedded))])
+    realm.integrate([upload(first, (5, 3, data(EraseColumn("E", "n"))))])
+    edits = data(
+        Update("T", key, "e", ["n"], Payload(TYPE_INT, 3)), Update("T", key, "es", [0, "n"], Payload(TYPE_INT, 3))
+    )
+    result = realm.integrate([upload(second, (2, 3, edits))])
+    assert [texts(entry) for entry in result.entries] == [[]]
+
+
+def test_an_edit_of_a_column_that_never_was_is_refused_all_the_same() -> None:
+    realm = open_realm()
+    first, second = two_clients(realm)
+    realm.integrate([upload(first, (4, 2, data(EraseColumn("T", "items"))))])
+    wrong = data(ArrayInsert("T", (TYPE_INT, 1), "never", [0], Payload(TYPE_INT, 1), 0))
+    assert isinstance(realm.integrate([upload(second, (2, 2, wrong))]).answers[0], BadUpload)
 
 
 def tolerant(environment: FixedEnvironment) -> tuple[Realm, int]:
