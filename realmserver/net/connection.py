@@ -325,7 +325,8 @@ class SyncConnection(WebSocketServerProtocol):
             while self._inputs:
                 for decision in self._inputs.popleft()(self._machine):
                     self._carry_out(decision)
-                self._count_outstanding()
+                if not self._inputs:  # a session that has just been refused lets go of what it held
+                    self._count_outstanding()
         except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
             self._report.failed()
             self._inputs.clear()
