@@ -48,8 +48,14 @@ TIMESTAMP: Final = 178_000_000_000
 WARM_UP: Final = 1.0
 """Seconds that a bad client is at work before anything is measured."""
 
+PATIENCE: Final = 120.0
+"""Seconds in which a bad client must have begun."""
+
 MOST: Final = 3.0
 """How many times its quiet figure a good client's round trip may take."""
+
+AT_WORK: Final = multiprocessing.get_context("fork").Event()
+"""Set by the first bad client that has done what it came for: some take long to make what they send."""
 
 Attack = Callable[[int, Login], None]
 
@@ -159,6 +165,7 @@ def tiny_instructions(port: int, login: Login) -> None:
         with RawSync(port, head) as client, suppress(OSError, AssertionError):
             client.join(f'"tiny {number % 3} {os.getpid()}"')
             client.upload([_entry(2, new_table()), _entry(3, changeset)], UploadCursor(3, 0))
+            AT_WORK.set()
             client.is_alive(1)
             client.next()
 
@@ -213,11 +220,14 @@ def _again_and_again(port: int, login: Login, message: bytes) -> None:
         with RawSync(port, head) as client, suppress(OSError, AssertionError):
             client.join('"bad"')
             client.send_message(message)
+            AT_WORK.set()
             client.next()
 
 
 def _run(attack: Attack, port: int, login: Login) -> None:
     os.nice(19)
+    if attack not in (bombs, deep_paths, tiny_instructions):
+        AT_WORK.set()
     while True:
         with suppress(Exception):
             attack(port, login)
@@ -305,6 +315,7 @@ def main() -> None:
                 before = memory(pid, "VmRSS")
                 show("(quiet)", *quiet, medians, before, before)
                 forget_peak(pid)
+                AT_WORK.clear()
                 bad: list[BaseProcess] = []
                 for _ in range(count):
                     process = multiprocessing.get_context("fork").Process(
@@ -313,6 +324,8 @@ def main() -> None:
                     process.start()
                     stack.callback(process.kill)
                     bad.append(process)
+                if not AT_WORK.wait(PATIENCE):
+                    raise SystemExit(f"{name} never came to work")
                 time.sleep(WARM_UP)
                 show(name, *good.measure(given.seconds), medians, before, memory(pid, "VmHWM"))
 

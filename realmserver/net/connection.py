@@ -22,6 +22,8 @@ from zope.interface import implementer
 from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.metrics import Metrics
+from realmserver.net.holdings import Holdings
+from realmserver.net.inbox import Inbox
 from realmserver.net.intake import Intake
 from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit, check_grant
@@ -55,7 +57,7 @@ from realmserver.sync.decisions import (
 from realmserver.sync.errors import AuthenticationFailed, Code, SyncError
 from realmserver.sync.server import ServerConnection
 from realmserver.sync.session import Session
-from realmserver.sync.syntax import MalformedMessage, parse_head
+from realmserver.sync.syntax import MalformedMessage
 from realmserver.sync.versions import Negotiated
 
 MAX_FRAGMENTS: Final = 1024
@@ -67,24 +69,12 @@ UNAUTHORIZED: Final = (4001, 1008)
 TOO_BIG: Final = 1009
 """The close code for a message over the limit, whoever finds it: autobahn, or the state machine in what it inflates."""
 
-SMALL_MESSAGE: Final = 4096
-"""Bytes of a message up to which nobody counts them before it is complete: with 10,000 connections, 40 MB."""
-
-CHUNK_OVERHEAD: Final = 64
-"""Bytes that a piece of a message takes besides its content while the rest is awaited: a peer chooses how small."""
-
 MAX_OPENING: Final = 16
 """Sessions of a connection whose Realms may be in the process of being opened; it is read no more of until some are.
 The threads for Realms are for everybody, and a BIND costs its sender next to nothing."""
 
-UPLOAD_SIZE: Final = 2
-"""Which number of an UPLOAD's head is the size of its body (``spec/protocol.md`` 2.3)."""
-
 BACKLOG, DECODING, OPENING = "backlog", "decoding", "opening"
 """Why a connection is not read from."""
-
-LARGE: Final = 256 * 1024
-"""Bytes of an UPLOAD's body, inflated, from which on it is decoded in a thread."""
 
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
@@ -179,12 +169,16 @@ class SyncConnection(WebSocketServerProtocol):
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
         self._intake = Intake(host.reactor, super().dataReceived, host.reactor.seconds)
-        self._late: deque[bytes] | None = None
+        self._inbox = Inbox(
+            lambda payload: self.feed(lambda machine: machine.receive(payload)),
+            lambda message, size: self.feed(lambda machine: machine.receive_decoded(message, size)),
+            host.decode,
+            lambda is_busy: (self._intake.pause if is_busy else self._intake.resume)(DECODING),
+        )
+        self._holdings = Holdings(self, shared, self._overfull)
         self._opening = 0
         self._fragments = 0
-        self._partial = 0
         self._sent = 0
-        self._outstanding = 0
         self._cause: Failure | None = None
         self.last_heard: float = host.reactor.seconds()
         self.last_bound: float = self.last_heard
@@ -238,36 +232,15 @@ class SyncConnection(WebSocketServerProtocol):
 
     def onMessageFrameData(self, payload: bytes) -> None:
         super().onMessageFrameData(payload)
-        self._partial += len(payload) + CHUNK_OVERHEAD
-        if self._partial > SMALL_MESSAGE:
-            self._shared.receiving.hold(self, self._partial)
+        self._holdings.message_part(len(payload))
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._fragments = 0
-        self._finished_message()
+        self._holdings.message_done()
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self._report.received(payload)
-            self._heed(payload)
+            self._inbox.put(payload)
             self._acknowledge()
-
-    def _heed(self, payload: bytes) -> None:
-        """Let the state machine have a message; a large one is decoded in a thread, while what follows waits."""
-        if self._late is not None:
-            self._late.append(payload)
-        elif not is_large(payload):
-            self.feed(lambda machine: machine.receive(payload))
-        else:
-            self._late = deque()
-            self._intake.pause(DECODING)
-            self._host.decode(payload, lambda message: self._decoded(message, len(payload)))
-
-    def _decoded(self, message: ClientMessage | MalformedMessage, size: int) -> None:
-        self.feed(lambda machine: machine.receive_decoded(message, size))
-        late, self._late = self._late or (), None
-        for payload in late:
-            self._heed(payload)
-        if self._late is None:
-            self._intake.resume(DECODING)
 
     def _acknowledge(self) -> None:
         """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for
@@ -280,7 +253,7 @@ class SyncConnection(WebSocketServerProtocol):
         """Whoever closes (we, the peer, or autobahn at a frame that breaks the rules) comes through here. Nothing can
         be sent from now on, though the peer may keep the connection for CLOSE_TIMEOUT: the sessions end here."""
         super().sendCloseFrame(code, reasonUtf8, isReply)
-        self._finished_message()
+        self._holdings.message_done()
         if code == TOO_BIG and not isReply:
             self._shared.refused("message_size", "a message was too long", self.client)
         self._report.ends_for("end_of_input" if isReply else "websocket_error")
@@ -290,9 +263,8 @@ class SyncConnection(WebSocketServerProtocol):
         self.feed(lambda machine: machine.lost())
         for session in list(self._bindings):
             self._leave(session)
-        self._finished_message()
         self._intake.stop()
-        self._shared.unread.release(self)
+        self._holdings.gone()
         self._host.closed(self)
         self._report.closed(code, self._cause)
 
@@ -303,11 +275,11 @@ class SyncConnection(WebSocketServerProtocol):
     # The transport's side: a push producer, told to pause while the peer does not read.
 
     def pauseProducing(self) -> None:
-        self._shared.unread.hold(self, self._sent)
+        self._holdings.unread(self._sent)
         self.feed(lambda machine: machine.writable(False))
 
     def resumeProducing(self) -> None:
-        self._shared.unread.release(self)
+        self._holdings.read()
         self.feed(lambda machine: machine.writable(True))
 
     def stopProducing(self) -> None:
@@ -325,7 +297,8 @@ class SyncConnection(WebSocketServerProtocol):
             while self._inputs:
                 for decision in self._inputs.popleft()(self._machine):
                     self._carry_out(decision)
-                self._count_outstanding()
+                if not self._inputs:  # a session that has just been refused lets go of what it held
+                    self._holdings.outstanding(self._machine.outstanding_bytes)
         except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
             self._report.failed()
             self._inputs.clear()
@@ -353,21 +326,9 @@ class SyncConnection(WebSocketServerProtocol):
         """The server as a whole has much waiting, or has no more."""
         self.feed(lambda machine: machine.crowded(is_crowded))
 
-    def _count_outstanding(self) -> None:
-        """Let the server know how much of this connection waits, and stop if it is too much for the whole of it."""
-        outstanding = self._machine.outstanding_bytes
-        if outstanding != self._outstanding:
-            room, more = self._shared.room, outstanding - self._outstanding
-            self._outstanding = outstanding
-            room.held(more)
-            if more > 0 and room.is_overfull and outstanding != room.held_bytes:
-                self._shared.refused("upload_backlog", "a connection was told to come again", self.client)
-                self._inputs.append(lambda machine: machine.overfull())
-
-    def _finished_message(self) -> None:
-        if self._partial > SMALL_MESSAGE:
-            self._shared.receiving.release(self)
-        self._partial = 0
+    def _overfull(self) -> None:
+        self._shared.refused("upload_backlog", "a connection was told to come again", self.client)
+        self._inputs.append(lambda machine: machine.overfull())
 
     def unauthorize(self, reason: str) -> None:
         """The login behind this connection has ended."""
@@ -553,14 +514,3 @@ class SyncConnection(WebSocketServerProtocol):
             self._shared.bound.leave(binding.user_id, binding.live.name)
             self.last_bound = self._host.reactor.seconds()
             self._report.left(session)
-
-
-def is_large(message: bytes) -> bool:
-    """Whether decoding ``message`` takes long, by what it says of itself."""
-    if not message.startswith(b"upload "):
-        return False
-    try:
-        args = parse_head(message).args
-    except MalformedMessage:
-        return False
-    return len(args) > UPLOAD_SIZE and args[UPLOAD_SIZE] > LARGE

@@ -28,8 +28,8 @@ from realmserver.process.supervisor import Supervisor
 
 SWITCH_INTERVAL: Final = 0.00005
 """Seconds for which a thread that computes keeps the interpreter when another wants it. Python's own 5 ms are paid by
-the reactor's thread at each look at a socket, several times for each message, while some thread merges a large upload;
-a thread that computes loses about a twentieth to the changes, and only while others wait."""
+the reactor's thread at each look at a socket, several times for each message, while some thread merges a large upload.
+A thread that computes pays for the changes, but only while others wait."""
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from realmserver.auth.accounts import Accounts
 from realmserver.auth.keys import Keys
-from realmserver.auth.logins import Login, Logins
+from realmserver.auth.logins import Login, Logins, NoRoom
 from realmserver.auth.passwords import Passwords
 from realmserver.auth.tokens import Tokens
 from realmserver.store.system import MemorySystemStore
@@ -77,3 +77,36 @@ def test_the_end_of_a_login_is_told_though_the_client_hangs_up(keys: Keys, whole
     assert not accounts.is_live(session_id, login.user_id, NOW)
     assert ended == [(login.user_id, None if whole_user else session_id)]
     assert len(results) == 1
+
+
+def test_where_there_is_no_room_nobody_logs_in_and_who_is_in_stays_and_may_leave(keys: Keys) -> None:
+    accounts, tokens, worker = Accounts(MemorySystemStore(), random_bytes=os.urandom), Tokens(keys), LateWorker()
+    no_room: list[NoRoom] = []
+
+    def check_room() -> None:
+        if no_room:
+            raise no_room[0]
+
+    logins = Logins(
+        accounts,
+        tokens,
+        Passwords(time_cost=1, memory_cost=8),
+        store=worker,
+        hashing=LateWorker(),
+        new_id=lambda: os.urandom(12).hex(),
+        on_end=lambda user_id, session_id: None,
+        check_room=check_room,
+    )
+    _, results = start(logins.log_in_anonymously("app1", "00" * 12, now=NOW))
+    worker.work()
+    login: Login = results[0]
+    no_room.append(NoRoom("nothing can be stored"))
+    start(logins.log_in_anonymously("app1", "00" * 12, now=NOW))
+    with pytest.raises(NoRoom):
+        worker.work()
+    _, refreshed = start(logins.refresh(login.refresh_token, now=NOW))
+    worker.work()
+    assert tokens.verify_access(refreshed[0], app_id="app1", now=NOW).user_id == login.user_id
+    start(logins.log_out(login.refresh_token, now=NOW))
+    worker.work()
+    assert accounts.sessions(login.user_id) == []

@@ -8,6 +8,7 @@ import pytest
 from api_server import API, APP, BASE, START, Answer, Server
 
 from realmserver.auth.keys import Keys
+from realmserver.auth.logins import NoRoom
 from realmserver.auth.tokens import ACCESS_TTL, REFRESH_TTL
 from realmserver.auth.workers import TooBusy
 from realmserver.http.extended_json import MAX_BODY
@@ -404,6 +405,9 @@ def test_a_person_finds_out_what_this_is(server: Server) -> None:
 def test_a_busy_server_asks_to_come_again(server: Server) -> None:
     server.register()
     token = server.log_in().json["refresh_token"]
+    server.store.error = NoRoom("nothing can be stored")
+    assert_error(server.post(f"{APP}/auth/providers/anon-user/login", {}), 503, "InternalServerError")
+    server.store.error = None
     server.hashing.error = TooBusy("full")
     busy = server.log_in()
     assert_error(busy, 503, "InternalServerError")

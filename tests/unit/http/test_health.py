@@ -26,6 +26,7 @@ from realmserver.http.health import (
     Health,
     HealthResource,
     MetricsResource,
+    ReadOnly,
     RealmFailures,
 )
 from realmserver.http.site import QuietSite
@@ -138,6 +139,11 @@ def test_other_addresses_are_the_other_apis(site: Monitored, path: str) -> None:
 
 def free(blocks: int, of: int) -> Callable[[Path], os.statvfs_result]:
     return lambda path: os.statvfs_result((4096, GIB // 16, of * 16, blocks, blocks, 0, 0, 0, 0, 255))
+
+
+def test_it_is_told_while_nothing_is_written() -> None:
+    assert "limits.disk_reserve" in ReadOnly(lambda: True)(0)
+    assert ReadOnly(lambda: False)(0) == ""
 
 
 def test_a_disk_is_scarce_in_bytes_and_in_share() -> None:

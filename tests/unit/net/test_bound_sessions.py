@@ -10,6 +10,7 @@ from raw_sync import BINARY, frame
 from test_connection import APP, Fixture
 
 from realmserver.auth.keys import load_keys, signed_wire_form
+from realmserver.config.limits import Limits
 from realmserver.net import service
 from realmserver.realms.requests import UploadCursor, UploadEntry
 from realmserver.sync import client_messages as c2s
@@ -83,9 +84,15 @@ class Client:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixture:
+def limits() -> Limits | None:
+    """None: the server's own."""
+    return None
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits | None) -> Fixture:
     monkeypatch.setattr(service, "PoolWorkers", HeldWorkers)
-    return Fixture(tmp_path)
+    return Fixture(tmp_path, limits)
 
 
 def rejoin(file: s2c.Ident, sid: int = 1, path: str = SHARED) -> list[bytes]:
@@ -156,3 +163,87 @@ def test_a_path_that_cannot_be_is_told_before_a_right_that_is_missing(server: Fi
         (error,) = client.heard()
         assert isinstance(error, s2c.JsonError)
         assert (error.code, error.session) == (code, sid)
+
+
+MEBIBYTE = 1 << 20
+
+
+def large(version: int, size: int) -> bytes:
+    """An UPLOAD of ``size`` bytes of nonsense; nobody looks at it here."""
+    return c2s.Upload(1, UploadCursor(version, 0), 0, (UploadEntry(version, 0, 1, 0, bytes(size)),)).encode()
+
+
+def identified(client: Client, path: str) -> None:
+    file = client.new_file(path)
+    client.say(c2s.Ident(1, file.ident, file.salt).encode())
+    client.heard()
+
+
+@pytest.mark.parametrize("limits", [Limits(upload_backlog=17)])
+def test_while_much_waits_only_those_are_read_from_of_whom_nothing_does(server: Fixture) -> None:
+    one, other, idle = Client(server), Client(server), Client(server)
+    workers: Any = server.service._workers
+    for number, client in enumerate((one, other, idle)):
+        identified(client, f'"{number}"')
+    one.say(large(2, 10 * MEBIBYTE))
+    workers.waiting.popleft()()  # it is decoded, and not integrated
+    assert one.transport.producerState == "producing"
+    other.say(large(2, 10 * MEBIBYTE))
+    workers.waiting.pop()()
+    assert one.transport.producerState == other.transport.producerState == "paused"
+    assert idle.transport.producerState == "producing"
+    one.heard()
+    other.heard()
+    assert one.transport.producerState == other.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("limits", [Limits(upload_backlog=17)])
+def test_what_comes_on_top_of_far_too_much_is_told_to_come_again(server: Fixture) -> None:
+    clients = [Client(server) for _ in range(4)]
+    workers: Any = server.service._workers
+    for number, client in enumerate(clients):
+        identified(client, f'"{number}"')
+    for client in clients:
+        client.say(large(2, 10 * MEBIBYTE))
+        workers.waiting.pop()()
+    answers = [client.heard() for client in clients]
+    errors = [each for answer in answers for each in answer if isinstance(each, s2c.JsonError) and each.code != 212]
+    assert [each.code for each in errors] == [201]
+    assert errors[0].content["tryAgain"] is True
+    counted = server.service.metrics.registry.get_sample_value("ros_limit_refused_total", {"limit": "upload_backlog"})
+    assert counted is not None
+    assert counted >= 2
+
+
+@pytest.mark.parametrize("limits", [Limits(receive_buffer=17)])
+def test_of_unfinished_messages_the_oldest_makes_room(server: Fixture) -> None:
+    slow, quick = Client(server), Client(server)
+    part = frame(BINARY, bytes(9 * MEBIBYTE), declared=16 * MEBIBYTE)
+    slow.connection.dataReceived(part)
+    assert not slow.transport.disconnecting
+    quick.connection.dataReceived(part)
+    assert slow.transport.disconnecting
+    assert not quick.transport.disconnecting
+
+
+@pytest.mark.parametrize("limits", [Limits(bind_timeout=60)])
+def test_a_connection_without_sessions_is_closed_and_one_with_a_session_is_not(server: Fixture) -> None:
+    server.service.startService()
+    empty, bound = Client(server), Client(server)
+    bound.new_file()
+    for _ in range(2):
+        server.reactor.advance(service.CHECK_INTERVAL)
+    assert empty.transport.disconnecting
+    assert not bound.transport.disconnecting
+
+
+@pytest.mark.parametrize("limits", [Limits(realms_per_user=1)])
+def test_a_user_has_only_so_many_realms_open(server: Fixture) -> None:
+    client = Client(server)
+    client.new_file('"a"')
+    client.say(c2s.Bind(2, '"b"', "", need_ident=True).encode())
+    (refusal,) = client.heard()
+    assert isinstance(refusal, s2c.JsonError)
+    assert (refusal.code, refusal.content["action"]) == (201, "Transient")
+    client.say(c2s.Unbind(1).encode(), c2s.Bind(3, '"b"', "", need_ident=True).encode())
+    assert [type(each) for each in client.heard()] == [s2c.Unbound, s2c.Ident]
