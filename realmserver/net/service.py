@@ -109,8 +109,9 @@ class SyncService(Service):
     """Serves sync connections from Realms in ``store``.
 
     ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once;
-    ``stop_timeout``: seconds that clients have to leave when the service stops. ``metrics`` counts (None: for nobody);
-    ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
+    ``stop_timeout``: seconds that clients have to leave when the service stops; ``history_ttl``: seconds that history
+    is kept, 0 = for ever. ``metrics`` counts (None: for nobody); ``on_failure`` hears of each Realm whose storage, or
+    our code for it, failed.
     """
 
     name = "sync"
@@ -124,6 +125,7 @@ class SyncService(Service):
         *,
         max_open_files: int = 256,
         stop_timeout: float = STOP_TIMEOUT,
+        history_ttl: int = 0,
         metrics: Metrics | None = None,
         on_failure: Callable[[str], None] = lambda realm: None,
     ) -> None:
@@ -144,6 +146,7 @@ class SyncService(Service):
             max_open_files,
             RealmFigures(self.metrics),
             FOLD_DELAY,
+            history_ttl,
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None

@@ -13,13 +13,13 @@ from typing import Final
 
 from attrs import Factory, define, evolve, frozen
 
-from realmserver.changeset.decode import decode_canonical
+from realmserver.changeset.decode import decode, decode_canonical
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction
 from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
 from realmserver.merge.objects import Budget
-from realmserver.merge.summaries import Summary, summarize
+from realmserver.merge.summaries import Summary, summarize, union
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
 from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, required_protocol
@@ -29,6 +29,7 @@ from realmserver.realms.requests import (
     BadOriginFileIdent,
     BadServerVersion,
     BadUpload,
+    ClientFileExpired,
     RealmError,
     Upload,
     UploadCursor,
@@ -36,7 +37,7 @@ from realmserver.realms.requests import (
     UploadEntry,
 )
 from realmserver.realms.shape import Shape
-from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
+from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, Snapshot
 
 Mended = Callable[[int, str], None]
 """Told of an instruction that was left out or replaced (8.6): the client file's ident, and a text for the log."""
@@ -151,6 +152,9 @@ class Batch:
                 f"changeset {entry.client_version} is based on server version {entry.server_version}, "
                 f"which is not between {client.base_version} and {self._version}"
             )
+        base_version = self._snapshot.head.base_version
+        if entry.server_version < base_version and client.start_version != base_version:
+            raise expired(client.ident, self._snapshot.head)
         try:
             changeset, canonical = decode_canonical(
                 entry.changeset,
@@ -165,13 +169,24 @@ class Batch:
     def _integrate_run(self, work: Work, base: int, run: Sequence[Incoming]) -> None:
         """Merge and apply the changesets of one base version (a run of 8.2)."""
         summaries = [item.summary for item in run]
-        versions = self._history.concurrent(summaries, work.ident, base, work.current, self._read_entry)
+        versions = self._squashed(summaries, base)
+        base = max(base, self._snapshot.head.base_version)
+        versions += self._history.concurrent(summaries, work.ident, base, work.current, self._read_entry)
         if versions:
             work.merged = True
             local = [self._reciprocal(work, version) for version in versions]
             merge([item.changeset for item in run], local, work.budget)
         for item in run:
             self._apply(work, item)
+
+    def _squashed(self, run: Sequence[Summary], base: int) -> list[int]:
+        """The versions above ``base``, below those of the log, that a run must meet. Its sender began with them."""
+        base_version = self._snapshot.head.base_version
+        if base >= base_version:
+            return []
+        entries = self._snapshot.entries(base + 1, base_version)
+        touched = union(run)
+        return [entry.version for entry in entries if touched.meets(summarize(decode(entry.changeset)))]
 
     def _read_entry(self, version: int) -> LogEntry:
         return self._entries.get(version) or self._snapshot.entry(version)
@@ -268,6 +283,13 @@ class Batch:
             self._tolerant = commit.tolerant = True
         if work.required_protocol > self._required_protocol:
             self._required_protocol = commit.required_protocol = work.required_protocol
+
+
+def expired(ident: int, head: Head) -> ClientFileExpired:
+    """The error for a client file that would need history from before the log begins."""
+    return ClientFileExpired(
+        f"client file {ident} needs history from before server version {head.base_version}, where it begins now"
+    )
 
 
 def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:

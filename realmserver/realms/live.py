@@ -94,7 +94,8 @@ class LiveRealm(Generic[Body]):
 
     ``open_realm`` opens it (may block); ``encode`` turns entries into the body of a DOWNLOAD (may run in a thread);
     ``idle`` is called whenever nothing runs and nothing waits any more; ``observer`` hears how it goes. ``fold_delay``:
-    seconds after an upload until the stored values follow, None = only when they are read.
+    seconds after an upload until the stored values follow, None = only when they are read. ``look_every``: seconds
+    after which an open Realm looks whether history has come of age, None = never.
     """
 
     def __init__(
@@ -106,8 +107,12 @@ class LiveRealm(Generic[Body]):
         idle: "Callable[[LiveRealm[Body]], None]",
         observer: Observer | None = None,
         fold_delay: float | None = None,
+        look_every: float | None = None,
     ) -> None:
         self.name = name
+        self._look_every = look_every
+        self._look_due = False
+        self._reopening_due = False
         self._fold_delay = fold_delay
         self._fold_due = False
         self._postponed = 0
@@ -265,6 +270,10 @@ class LiveRealm(Generic[Body]):
             self._fold_due = True
             self._workers.later(delay, self._fold)
 
+    def _look(self) -> None:
+        self._look_due = False
+        self._fold_later(FOLD_PAUSE)
+
     def _fold(self) -> None:
         self._fold_due = False
         if self._realm is None:
@@ -280,8 +289,13 @@ class LiveRealm(Generic[Body]):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
             elif answer:
                 self._fold_later(FOLD_PAUSE)
+            else:
+                self._reopening_due = self._realm is not None and self._realm.wants_reopening
+                if self._look_every is not None and not self._look_due:
+                    self._look_due = True
+                    self._workers.later(self._look_every, self._look)
 
-        self._call(Realm.fold, folded)
+        self._call(Realm.tidy, folded)
 
     # The lane.
 
@@ -302,7 +316,10 @@ class LiveRealm(Generic[Body]):
         if self._busy:
             return
         if not self._queue:
-            if self.is_idle:
+            if self.is_idle and self._reopening_due:
+                self._reopening_due = False
+                self.close_store(lambda: self._idle(self))  # it is opened again when it is needed
+            elif self.is_idle:
                 self._idle(self)
             return
         self._busy = True
@@ -402,8 +419,10 @@ class LiveRealm(Generic[Body]):
             return realm, realm.head, then
 
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:
-            self._realm, self._head, then = result
+            before, (self._realm, self._head, then) = self._head, result
             self._busy = False
+            if before is not None and before.base_version != self._head.base_version:
+                self._fanout.begins_at(self._head.base_version)
             if open_now is None:
                 self._observer.opened()
                 self._cannot_fold = False

@@ -10,7 +10,7 @@ never two of one name, which could not both have the store open.
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from contextlib import ExitStack
-from typing import Generic
+from typing import Final, Generic
 from weakref import WeakValueDictionary
 
 from realmserver.realms.fanout import Body, Encode, Workers
@@ -19,10 +19,13 @@ from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.realm import Environment, Realm
 from realmserver.store.interface import Store
 
+LOOK_EVERY: Final = 3600
+"""Seconds after which an open Realm looks at the latest whether history has come of age."""
+
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms; ``fold_delay`` is that of :class:`LiveRealm`."""
+    all Realms; ``fold_delay`` is that of :class:`LiveRealm`, ``history_ttl`` that of :class:`Realm`."""
 
     def __init__(
         self,
@@ -33,9 +36,11 @@ class Registry(Generic[Body]):
         max_open: int,
         observer: Observer | None = None,
         fold_delay: float | None = None,
+        history_ttl: int = 0,
     ) -> None:
         self._store = store
         self._fold_delay = fold_delay
+        self._history_ttl = history_ttl
         self._environment = environment
         self._workers = workers
         self._encode = encode
@@ -57,6 +62,7 @@ class Registry(Generic[Body]):
                 self._idle,
                 self._observer,
                 self._fold_delay,
+                min(self._history_ttl, LOOK_EVERY) or None,
             )
             self._realms[name] = live
         return live
@@ -65,13 +71,14 @@ class Registry(Generic[Body]):
         store = self._store.open(name, create=True)
         with ExitStack() as undo:
             undo.callback(store.close)
-            realm = Realm(store, self._environment)
+            realm = Realm(store, self._environment, self._history_ttl)
             undo.pop_all()
         return realm
 
     def _idle(self, live: LiveRealm[Body]) -> None:
         """``live`` has done its work for now."""
         if not live.is_open:
+            self._open.pop(live.name, None)
             self._check_stopped()
             return
         self._open[live.name] = live
