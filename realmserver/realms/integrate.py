@@ -13,13 +13,13 @@ from typing import Final
 
 from attrs import Factory, define, evolve, frozen
 
-from realmserver.changeset.decode import decode, decode_canonical
+from realmserver.changeset.decode import decode_canonical
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction
 from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
 from realmserver.merge.objects import Budget
-from realmserver.merge.summaries import Summary, summarize, union
+from realmserver.merge.summaries import Summary, summarize
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
 from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, required_protocol
@@ -180,13 +180,11 @@ class Batch:
             self._apply(work, item)
 
     def _squashed(self, run: Sequence[Summary], base: int) -> list[int]:
-        """The versions above ``base``, below those of the log, that a run must meet. Its sender began with them."""
+        """The versions above ``base``, below those of the log, that a run must meet."""
         base_version = self._snapshot.head.base_version
         if base >= base_version:
             return []
-        entries = self._snapshot.entries(base + 1, base_version)
-        touched = union(run)
-        return [entry.version for entry in entries if touched.meets(summarize(decode(entry.changeset)))]
+        return self._history.squashed(run, base, lambda: self._snapshot.entries(1, base_version))
 
     def _read_entry(self, version: int) -> LogEntry:
         return self._entries.get(version) or self._snapshot.entry(version)

@@ -9,7 +9,7 @@ from client_edits import Editor
 from client_tools import PROTOCOL, FixedEnvironment, Server, add_schema, randomly
 
 from realmserver.client.local import LocalRealm
-from realmserver.realms import fold, retention, squash
+from realmserver.realms import fold, history, retention, squash
 from realmserver.realms.realm import Realm
 from realmserver.realms.requests import ClientFileExpired, Upload, UploadDone
 from realmserver.realms.stored_reading import StoredReader
@@ -81,6 +81,7 @@ def test_whoever_comes_and_goes_all_come_to_one_state(seed: int, monkeypatch: py
     chance = randomly(seed)
     monkeypatch.setattr(squash, "WINDOW_INSTRUCTIONS", chance.choice([12, 4_000]))
     monkeypatch.setattr(squash, "STEP_OBJECTS", chance.choice([2, 500]))
+    monkeypatch.setattr(history, "MAX_SQUASH_REFERENCES", chance.choice([0, 50_000]))
     monkeypatch.setattr(fold, "STEP_INSTRUCTIONS", chance.choice([1, 2_000]))
     monkeypatch.setattr(retention, "SWEEP_RECORDS", chance.choice([1, 2_000]))
     server = Shrinking()
