@@ -34,7 +34,7 @@ from realmserver.store.lmdb_store import LmdbStore
 
 OVERWRITES: Final = 1_000_000
 OBJECTS: Final = 1_000
-AT_ONCE: Final = 100
+AT_ONCE: Final = 1_000
 TTL: Final = 3_600
 
 
