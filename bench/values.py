@@ -94,8 +94,9 @@ def main(arguments: list[str]) -> None:
 
         begun = time.perf_counter()
         for version, changeset in enumerate(changesets(objects), 1):
-            entry = UploadEntry(version, 0, 1, 0, changeset)
-            realm.integrate([Upload(ident, (entry,), UploadCursor(version, 0), 0, 14)])
+            seen = version - 1  # all that is there: a client that uploads what it has seen the answers to
+            entry = UploadEntry(version, seen, 1, 0, changeset)
+            realm.integrate([Upload(ident, (entry,), UploadCursor(version, seen), 0, 14)])
         print(f"uploaded: {time.perf_counter() - begun:.0f} s, {memory()}", flush=True)
 
         begun = time.perf_counter()

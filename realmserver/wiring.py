@@ -118,6 +118,7 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         gate,
         max_open_files=performance.max_open_files,
         stop_timeout=performance.stop_timeout,
+        history_ttl=configuration.history.ttl,
         limits=configuration.limits,
         admission=admission,
         read_only=disk.read_only,

@@ -43,6 +43,9 @@ MAX_TTL: Final = 100 * 365 * 24 * 3600
 MAX_STOP_TIMEOUT: Final = 600
 """Seconds. What starts and stops services loses its patience long before."""
 
+MAX_HISTORY_TTL: Final = 315_360_000
+"""Seconds, ten years. More is a slip of the hand."""
+
 KEY_FILE_NAMES: Final = ("token-signature.pub", "token-signature.key")
 """The public and the private key in ``keys`` below the data directory, where no other place is configured."""
 
@@ -282,6 +285,20 @@ class Performance:
 
 
 @frozen
+class History:
+    """How long the history of Realms is kept."""
+
+    ttl: int = key(
+        a_number(0, MAX_HISTORY_TTL, 2_592_000, " seconds"),
+        "How long the history of a Realm is kept at least, in seconds; 0 keeps it for ever. What is older is folded "
+        "into the objects that it led to: the disk it took is given back, and new clients download those objects "
+        "instead of every change. A client that was not here for longer than this downloads everything anew, so choose "
+        "a time after which a device may be counted as lost, for example 2592000 (30 days).",
+        default=0,
+    )
+
+
+@frozen
 class BackupNetwork:
     """Where the backup server of 1.x listened."""
 
@@ -318,6 +335,7 @@ class Configuration:
     logging: Logging = section(Logging)
     performance: Performance = section(Performance)
     limits: Limits = section(Limits)
+    history: History = section(History)
     backup: Backup = section(Backup)
     notices: tuple[str, ...] = ()
 

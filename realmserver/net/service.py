@@ -64,10 +64,11 @@ class SyncService(Service):
     """Serves sync connections from Realms in ``store``.
 
     ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once;
-    ``stop_timeout``: seconds that clients have to leave when the service stops. ``limits``: how much all of this may
-    take, with ``admission`` for the number of connections (None: any). ``read_only`` says in worker threads why nothing
-    may be written, None if it may. ``metrics`` counts (None: for nobody); ``refused`` hears of what a limit turned
-    down; ``on_failure`` of each Realm whose storage, or our code for it, failed.
+    ``stop_timeout``: seconds that clients have to leave when the service stops; ``history_ttl``: seconds that history
+    is kept, 0 = for ever. ``limits``: how much all of this may take, with ``admission`` for the number of connections
+    (None: any). ``read_only`` says in worker threads why nothing may be written, None if it may. ``metrics`` counts
+    (None: for nobody); ``refused`` hears of what a limit turned down; ``on_failure`` of each Realm whose storage, or
+    our code for it, failed.
     """
 
     name = "sync"
@@ -81,6 +82,7 @@ class SyncService(Service):
         *,
         max_open_files: int = 256,
         stop_timeout: float = STOP_TIMEOUT,
+        history_ttl: int = 0,
         limits: Limits | None = None,
         admission: Admission | None = None,
         read_only: Callable[[], RealmError | None] = anything_goes,
@@ -110,6 +112,7 @@ class SyncService(Service):
             RealmFigures(self.metrics),
             FOLD_DELAY,
             House(self.shared.room, read_only, self._workers.run_heavy),
+            history_ttl,
         )
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None

@@ -56,7 +56,7 @@ class Workers(Protocol):
 @frozen
 class _Range:
     """What the entries of a DOWNLOAD depend on: where the receiver stands, where the Realm ends, and the receiver's
-    ident where some of the entries between may be its own."""
+    ident where some of the entries between may be its own, or are not for everybody."""
 
     cursor: DownloadCursor
     end: int
@@ -95,6 +95,12 @@ class Fanout(Generic[Body]):
             self._tail_size -= len(self._tail.popleft().changeset) + ENTRY_COST
         self._bodies.clear()
 
+    def begins_at(self, base_version: int) -> None:
+        """The log begins at ``base_version`` now: entries before it have another form."""
+        while self._tail and self._tail[0].version <= base_version:
+            self._tail_size -= len(self._tail.popleft().changeset) + ENTRY_COST
+        self._bodies.clear()
+
     def forget(self) -> None:
         """The Realm's store is being closed: give the memory back."""
         self._tail.clear()
@@ -113,7 +119,8 @@ class Fanout(Generic[Body]):
         done: Done[Made[Body]],
     ) -> None:
         """The next DOWNLOAD for client file ``ident``. ``upload`` is its (CV, RB) as of ``head``."""
-        wanted = _Range(cursor, head.version, ident if self._may_hold_own(ident, cursor) else 0)
+        is_own = cursor.server_version < head.base_version or self._may_hold_own(ident, cursor)
+        wanted = _Range(cursor, head.version, ident if is_own else 0)
         made = self._bodies.get(wanted)
         if made is None and self._tail_reaches(cursor.server_version, head):
             log = islice(self._tail, len(self._tail) - (head.version - cursor.server_version), None)
@@ -130,11 +137,19 @@ class Fanout(Generic[Body]):
     def _read(self, realm: Realm, head: Head, ident: int, wanted: _Range) -> None:
         """Read and encode in a thread, for all who want the same."""
 
-        def read() -> Made[Body]:
-            selection = realm.download(ident, wanted.cursor, head)
+        def read() -> Made[Body] | RealmError:
+            try:
+                selection = realm.download(ident, wanted.cursor, head)
+            except RealmError as error:
+                return error
             return selection, self._encode(selection.entries)
 
-        def made(result: Made[Body]) -> None:
+        def made(result: Made[Body] | RealmError) -> None:
+            if isinstance(result, RealmError):
+                for _, done in self._reading.pop(wanted):
+                    done(result)
+                self._read_done()
+                return
             self._keep(wanted, result)
             for upload, done in self._reading.pop(wanted):
                 done((evolve(result[0], upload=upload), result[1]))

@@ -20,6 +20,10 @@ from realmserver.store.interface import LogEntry
 MAX_CACHED_INSTRUCTIONS: Final = 50_000
 """Instructions in cached reciprocals of one Realm, some 20 MB: enough for a few dozen clients that edit at once."""
 
+MAX_SQUASH_REFERENCES: Final = 50_000
+"""Objects that the entries below the log may touch for that to be kept, some 10 MB: clients that were first used
+offline each bring a few uploads that must meet them."""
+
 SERVER_FILE_IDENT: Final = 1
 """The server's own file ident: the tie-break of its own changes (``spec/merge.md`` 0)."""
 
@@ -44,6 +48,7 @@ class History:
         self._origins: dict[int, int] = {}
         self._reciprocals: OrderedDict[tuple[int, int], _Cached] = OrderedDict()
         self._cached_instructions = 0
+        self._squash: list[tuple[int, Summary]] | None = None
 
     def added(self, entry: LogEntry, summary: Summary) -> None:
         """A new log entry; versions come without a gap. ``summary`` may tell more than the entry touches."""
@@ -66,6 +71,29 @@ class History:
         if versions is None:
             return self._look_at_all(union(run), ident, base, current, read)
         return [version for version in versions if version <= current and self._origins[version] != ident]
+
+    def squashed(self, run: Sequence[Summary], base: int, entries: Callable[[], Iterable[LogEntry]]) -> list[int]:
+        """The versions above ``base``, below those of the log, that a run must meet. Its sender began with them.
+
+        ``entries`` gives all entries below the log, to be called where they are not known yet: what they touch is kept,
+        if it is not too much. They are the server's own, so none of them is the sender's.
+        """
+        touched = union(run)
+        if self._squash is not None:
+            return [version for version, summary in self._squash if version > base and touched.meets(summary)]
+        known: list[tuple[int, Summary]] = []
+        met: list[int] = []
+        references = 0
+        for entry in entries():
+            summary = summarize(decode(entry.changeset))
+            references += len(summary.references)
+            if references <= MAX_SQUASH_REFERENCES:
+                known.append((entry.version, summary))
+            if entry.version > base and touched.meets(summary):
+                met.append(entry.version)
+        if references <= MAX_SQUASH_REFERENCES:
+            self._squash = known
+        return met
 
     def _look_at_all(self, run: Summary, ident: int, base: int, current: int, read: ReadEntry) -> list[int]:
         """A client came that has been away for longer than the index reaches: fill it again, from ``base`` on.

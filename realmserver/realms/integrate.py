@@ -36,6 +36,7 @@ from realmserver.realms.requests import (
     BadOriginFileIdent,
     BadServerVersion,
     BadUpload,
+    ClientFileExpired,
     RealmError,
     Upload,
     UploadCursor,
@@ -44,7 +45,7 @@ from realmserver.realms.requests import (
 )
 from realmserver.realms.schema import column_names_on_path
 from realmserver.realms.shape import Shape
-from realmserver.store.interface import ClientFile, Commit, LogEntry, Snapshot
+from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, Snapshot
 
 Mended = Callable[[int, str], None]
 """Told of an instruction that was left out or replaced (8.6): the client file's ident, and a text for the log."""
@@ -164,6 +165,9 @@ class Batch:
                 f"changeset {entry.client_version} is based on server version {entry.server_version}, "
                 f"which is not between {client.base_version} and {self._version}"
             )
+        base_version = self._snapshot.head.base_version
+        if entry.server_version < base_version and client.start_version != base_version:
+            raise expired(client.ident, self._snapshot.head)
         try:
             changeset, canonical = decode_canonical(
                 entry.changeset,
@@ -178,7 +182,9 @@ class Batch:
     def _integrate_run(self, work: Work, base: int, run: Sequence[Incoming]) -> None:
         """Merge and apply the changesets of one base version (a run of 8.2)."""
         summaries = [item.summary for item in run]
-        versions = self._history.concurrent(summaries, work.ident, base, work.current, self._read_entry)
+        versions = self._squashed(summaries, base)
+        base = max(base, self._snapshot.head.base_version)
+        versions += self._history.concurrent(summaries, work.ident, base, work.current, self._read_entry)
         if versions:
             work.merged = True
             local = [self._reciprocal(work, version) for version in versions]
@@ -186,6 +192,13 @@ class Batch:
             merge([item.changeset for item in run], local, work.budget)
         for item in run:
             self._apply(work, item)
+
+    def _squashed(self, run: Sequence[Summary], base: int) -> list[int]:
+        """The versions above ``base``, below those of the log, that a run must meet."""
+        base_version = self._snapshot.head.base_version
+        if base >= base_version:
+            return []
+        return self._history.squashed(run, base, lambda: self._snapshot.entries(1, base_version))
 
     def _read_entry(self, version: int) -> LogEntry:
         return self._entries.get(version) or self._snapshot.entry(version)
@@ -312,6 +325,13 @@ def _erased_columns(side: Sequence[Changeset]) -> Iterator[tuple[str, str]]:
         for instruction in changeset.instructions:
             if instruction.op == ERASE_COLUMN and isinstance(instruction, EraseColumn) and not instruction.discarded:
                 yield instruction.table, instruction.field
+
+
+def expired(ident: int, head: Head) -> ClientFileExpired:
+    """The error for a client file that would need history from before the log begins."""
+    return ClientFileExpired(
+        f"client file {ident} needs history from before server version {head.base_version}, where it begins now"
+    )
 
 
 def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:

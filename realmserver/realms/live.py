@@ -104,7 +104,8 @@ class LiveRealm(Generic[Body]):
     ``open_realm`` opens it (may block), and asks the Permit before it makes a new one; ``encode`` turns entries into
     the body of a DOWNLOAD (may run in a thread); ``idle`` is called whenever nothing runs and nothing waits any more;
     ``observer`` hears how it goes. ``fold_delay``: seconds after an upload until the stored values follow, None = only
-    when they are read. ``house`` is what it shares with others.
+    when they are read. ``house`` is what it shares with others. ``look_every``: seconds after which an open Realm looks
+    whether history has come of age, None = never.
     """
 
     def __init__(
@@ -117,8 +118,12 @@ class LiveRealm(Generic[Body]):
         observer: Observer | None = None,
         fold_delay: float | None = None,
         house: House | None = None,
+        look_every: float | None = None,
     ) -> None:
         self.name = name
+        self._look_every = look_every
+        self._look_due = False
+        self._reopening_due = False
         self._fold_delay = fold_delay
         self._fold_due = False
         self._postponed = 0
@@ -291,6 +296,10 @@ class LiveRealm(Generic[Body]):
             self._fold_due = True
             self._workers.later(delay, self._fold)
 
+    def _look(self) -> None:
+        self._look_due = False
+        self._fold_later(FOLD_PAUSE)
+
     def _fold(self) -> None:
         self._fold_due = False
         if self._realm is None:
@@ -306,8 +315,13 @@ class LiveRealm(Generic[Body]):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
             elif answer:
                 self._fold_later(FOLD_PAUSE)
+            else:
+                self._reopening_due = self._realm is not None and self._realm.wants_reopening
+                if self._look_every is not None and not self._look_due:
+                    self._look_due = True
+                    self._workers.later(self._look_every, self._look)
 
-        self._call(Realm.fold, folded)
+        self._call(Realm.tidy, folded)
 
     # The lane.
 
@@ -328,7 +342,10 @@ class LiveRealm(Generic[Body]):
         if self._busy:
             return
         if not self._queue:
-            if self.is_idle:
+            if self.is_idle and self._reopening_due:
+                self._reopening_due = False
+                self.close_store(lambda: self._idle(self))  # it is opened again when it is needed
+            elif self.is_idle:
                 self._idle(self)
             return
         if self._realm is None and not self.has_room(self):
@@ -451,8 +468,10 @@ class LiveRealm(Generic[Body]):
             return realm, realm.head, then
 
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:
-            self._realm, self._head, then = result
+            before, (self._realm, self._head, then) = self._head, result
             self._busy = False
+            if before is not None and before.base_version != self._head.base_version:
+                self._fanout.begins_at(self._head.base_version)
             if open_now is None:
                 self._observer.opened()
                 self._cannot_fold = False

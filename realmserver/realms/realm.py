@@ -8,11 +8,11 @@ them. ``realms.live`` keeps that order.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from realmserver.realms.fold import fold
 from realmserver.realms.history import SERVER_FILE_IDENT, History
-from realmserver.realms.integrate import Batch
+from realmserver.realms.integrate import Batch, expired
 from realmserver.realms.requests import (
     BadClientFileIdent,
     BadClientVersion,
@@ -32,7 +32,9 @@ from realmserver.realms.requests import (
     UploadDone,
     UserMismatch,
 )
+from realmserver.realms.retention import SWEEP_RECORDS, give_up, next_step
 from realmserver.realms.shape import Shape
+from realmserver.realms.squash import Squash, read_squash, squash_step
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
 
@@ -70,9 +72,16 @@ class Integration:
 class Realm:
     """A Realm that is open in ``store``."""
 
-    def __init__(self, store: RealmStore, environment: Environment) -> None:
+    def __init__(self, store: RealmStore, environment: Environment, history_ttl: int = 0) -> None:
+        """``history_ttl``: seconds that history is kept at least, 0 = for ever (``retention``)."""
         self._store = store
         self._environment = environment
+        self._history_ttl = history_ttl
+        self._not_worth = 0  # a log of this size or less is not worth a squash
+        self._is_swept = False
+        self._has_begun_anew = False
+        self.wants_reopening = False
+        """Whether the store has room to give back when it is opened next."""
         self._salt = environment.random_salt()
         self._load()
 
@@ -111,6 +120,7 @@ class Realm:
             salt=self._environment.random_salt(),
             owner=owner,
             last_seen=self._environment.now(),
+            start_version=self._head.base_version,
         )
         self._append(Commit(clients={client.ident: client}, last_ident=client.ident))
         return client
@@ -131,6 +141,7 @@ class Realm:
                 )
             if client.last_seen == 0:
                 raise ClientFileExpired(f"client file {client.ident} has expired")
+            begins = self._check_start(client, cursor, head)
             if cursor.server_version > head.version:
                 raise BadServerVersion(
                     f"the client stands at server version {cursor.server_version}, after {head.version}"
@@ -152,6 +163,8 @@ class Realm:
             raise ProtocolTooOld(
                 f"this Realm holds data that needs sync protocol {head.required_protocol}, the client speaks {protocol}"
             )
+        if begins:
+            self._append(Commit(clients={client.ident: evolve(client, start_version=head.base_version)}))
         upload = UploadCursor(client.client_version, client.base_version)
         return Identified(upload, client.locked_version, head.version)
 
@@ -167,10 +180,22 @@ class Realm:
             raise DivergingHistories(f"client file {request.ident} has another salt here")
         return client
 
-    def _salt_of(self, version: int, snapshot: Snapshot) -> int:
+    def _check_start(self, client: ClientFile, cursor: DownloadCursor, head: Head) -> bool:
+        """Check that the client can go on from where it stands: with the log, with the squash below it if it began
+        there, or from nothing if it has nothing. Returns whether it begins from nothing, with the squash, now."""
+        if cursor.server_version >= head.base_version or client.start_version == head.base_version:
+            return False
+        if cursor.server_version or client.client_version or client.base_version:
+            raise expired(client.ident, head)
+        return True
+
+    def _salt_of(self, version: int, snapshot: Snapshot) -> int | None:
+        """The salt of a version; None for one that no client can have heard of last: only others stood there."""
         head = snapshot.head
         if version == 0:
             return 0
+        if version < head.base_version:
+            return None
         if version == head.version:
             return head.salt
         return head.base_salt if version == head.base_version else snapshot.entry(version).salt
@@ -223,15 +248,49 @@ class Realm:
         self._environment.warn(self.name, f"in a changeset of client file {ident} that no client could apply: {text}")
 
     def fold(self) -> bool:
-        """Move the stored values along the log by one small step (``fold``). Returns whether there is more to do."""
+        """Move the stored values along the log by one small step (``fold``). Returns whether there is more to do.
+
+        A squash that is being written comes first, since it is of the values as they are.
+        """
         self._load_again()
         with self._store.snapshot() as snapshot:
-            step = fold(snapshot)
-        if step is None:
-            return False
-        commit, is_done = step
+            squash = read_squash(snapshot)
+            if squash is not None and not squash.taken:
+                commit, is_done = self._squash(snapshot, squash), False
+            else:
+                step = fold(snapshot)
+                if step is None:
+                    return False
+                commit, is_done = step
         self._append(commit)
         return not is_done
+
+    def _squash(self, snapshot: Snapshot, squash: Squash) -> Commit:
+        commit = squash_step(snapshot, squash, self._environment.now())
+        if commit is None:
+            self._not_worth = 2 * self._head.size
+            return give_up(squash)
+        return commit
+
+    def tidy(self) -> bool:
+        """One small step of what is done in idle time: the values follow the log, history older than its time is
+        folded, and what that has made useless is deleted. Returns whether there is more to do now."""
+        if self.fold():
+            return True
+        if self._history_ttl and self._head.size > self._not_worth:
+            with self._store.snapshot() as snapshot:
+                commit = next_step(snapshot, self._history_ttl, self._environment.now())
+            if commit is not None:
+                self._append(commit)
+                if commit.base is not None:
+                    self._history = History(self._head.version)  # it may know entries that are gone
+                    self._is_swept, self._has_begun_anew = False, True
+                return True
+        if self._head.base_version and not self._is_swept:
+            self._is_swept = not self._store.sweep(SWEEP_RECORDS)
+            self.wants_reopening = self._is_swept and self._has_begun_anew
+            return not self._is_swept
+        return False
 
     def read(self, look: Callable[[StoredReader], T]) -> T:
         """What ``look`` finds in the stored values, as far as they are folded; may run beside everything else."""
@@ -239,15 +298,24 @@ class Realm:
             return look(StoredReader(snapshot))
 
     def download(self, ident: int, cursor: DownloadCursor, head: Head) -> Download:
-        """What to send next to client file ``ident``, whose session stands at ``cursor``: nothing after ``head``."""
+        """What to send next to client file ``ident``, whose session stands at ``cursor``: nothing after ``head``.
+
+        Raises ClientFileExpired where what it needs next is gone.
+        """
         with self._store.snapshot() as snapshot:
+            base_version = snapshot.head.base_version  # perhaps newer than ``head``
+            if cursor.server_version < base_version:
+                client = snapshot.client(ident)
+                if client is None or client.start_version != base_version:
+                    raise expired(ident, snapshot.head)
             return select_download(snapshot.entries(cursor.server_version + 1, head.version), ident, cursor, head)
 
 
 def select_download(log: Iterable[LogEntry], ident: int, cursor: DownloadCursor, head: Head) -> Download:
     """The entries of one DOWNLOAD for client file ``ident`` (``spec/protocol.md`` 3.6).
 
-    ``log``: the entries after ``cursor`` up to ``head``, in order. The file's own and empty entries are passed over.
+    ``log``: the entries after ``cursor`` up to ``head``, in order and perhaps with gaps. The file's own and empty
+    entries are passed over.
     ``Download.upload`` is left for the caller to fill in; it must be the file's (CV, RB) as of ``head``, so that it
     acknowledges at least the versions that the entries name.
     """
@@ -264,6 +332,8 @@ def select_download(log: Iterable[LogEntry], ident: int, cursor: DownloadCursor,
         reached, left = entry.version, head.size - entry.cumulative_size
         if size > DOWNLOAD_SIZE:
             break
+    else:
+        reached, left = head.version, 0
     return Download(
         cursor=DownloadCursor(reached, client_version),
         latest=SaltedVersion(head.version, head.salt),

@@ -47,10 +47,14 @@ SPARE: Final = 16
 """Stores that may be open beyond the limit while none of them is idle: twice as many as threads work on Realms, so
 that a few that take long keep nobody else waiting."""
 
+LOOK_EVERY: Final = 3600
+"""Seconds after which an open Realm looks at the latest whether history has come of age."""
+
 
 class Registry(Generic[Body]):
     """Finds or makes the LiveRealm of a name. ``max_open``: stores that may be open at once. ``observer`` hears of
-    all Realms; ``fold_delay`` is that of :class:`LiveRealm`; ``house`` is what Realms share."""
+    all Realms; ``fold_delay`` is that of :class:`LiveRealm`, ``history_ttl`` that of :class:`Realm`; ``house`` is what
+    Realms share."""
 
     def __init__(
         self,
@@ -62,9 +66,11 @@ class Registry(Generic[Body]):
         observer: Observer | None = None,
         fold_delay: float | None = None,
         house: House | None = None,
+        history_ttl: int = 0,
     ) -> None:
         self._store = store
         self._fold_delay = fold_delay
+        self._history_ttl = history_ttl
         self._environment = environment
         self._workers = workers
         self._encode = encode
@@ -97,6 +103,7 @@ class Registry(Generic[Body]):
                 self._observer,
                 self._fold_delay,
                 self._house,
+                min(self._history_ttl, LOOK_EVERY) or None,
             )
             live.has_room = self._has_room
             self._realms[name] = live
@@ -116,7 +123,7 @@ class Registry(Generic[Body]):
             store = self._store.open(name, create=True)
             with ExitStack() as undo:
                 undo.callback(store.close)
-                realm = Realm(store, self._environment)
+                realm = Realm(store, self._environment, self._history_ttl)
                 undo.pop_all()
         except (UnknownFormat, BrokenRecord) as error:
             reason = str(error)
@@ -158,6 +165,7 @@ class Registry(Generic[Body]):
         """``live`` has done its work for now."""
         self._opening.discard(live)
         if not live.is_open:
+            self._open.pop(live.name, None)
             self._go_on()
             self._check_stopped()
             return

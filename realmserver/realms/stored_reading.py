@@ -193,7 +193,7 @@ class StoredReader:
 
     def _all(self, node: bytes, kind: int) -> Iterator[Entry]:
         if kind == LIST:
-            for value in ListTree(_Records(self._snapshot), node).items(0):
+            for value in ListTree(StoredRecords(self._snapshot), node).items(0):
                 yield Entry("", value)
         else:
             for _, data in all_under(self._snapshot, entries_prefix(node)):
@@ -205,7 +205,7 @@ class StoredReader:
         """The elements of a collection from ``after`` on, and where the next part begins."""
         if kind == LIST:
             first = int.from_bytes(after, "big")
-            tree = ListTree(_Records(self._snapshot), node)
+            tree = ListTree(StoredRecords(self._snapshot), node)
             found = [Entry("", value) for value in islice(tree.items(first), limit)]
             end = first + len(found)
             return found, None if end >= tree.size() else end.to_bytes(8, "big")
@@ -238,7 +238,7 @@ class StoredReader:
 
     def _element(self, node: bytes, kind: int, at: PathElement) -> Value:
         if kind == LIST and isinstance(at, int):
-            tree = ListTree(_Records(self._snapshot), node)
+            tree = ListTree(StoredRecords(self._snapshot), node)
             if 0 <= at < tree.size():
                 return tree.get(at)
         elif kind == DICTIONARY and isinstance(at, str):
@@ -248,8 +248,8 @@ class StoredReader:
         raise KeyError(at)
 
 
-class _Records:
-    """Records that are read once."""
+class StoredRecords:
+    """The records of a snapshot, each decoded when it is asked for (``stored_list.Records``, to read)."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

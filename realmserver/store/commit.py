@@ -34,6 +34,7 @@ def checked_head(name: str, head: Head, expected_version: int, epoch: int, commi
     _check_entries(name, head, commit.entries)
     _check_clients(name, commit.clients)
     _check_keys(name, commit)
+    _check_squash(name, head, commit)
     if commit.last_ident is not None and commit.last_ident < head.last_ident:
         raise ValueError(f"{name}: file idents up to {head.last_ident} are given out; {commit.last_ident} is lower")
     return _next_head(head, commit)
@@ -59,6 +60,7 @@ def _check_clients(name: str, clients: dict[int, ClientFile]) -> None:
             client.base_version,
             client.locked_version,
             client.last_seen,
+            client.start_version,
         )
         if min(numbers) < 0 or max(numbers) > MAX_NUMBER:
             raise ValueError(f"{name}: a number of client file {ident} does not fit into 64 bits: {numbers}")
@@ -81,6 +83,16 @@ def _check_keys(name: str, commit: Commit) -> None:
                 raise ValueError(f"{name}: a prefix of the {what} has at most {MAX_SHAPE_KEY} bytes: {prefix[:80]!r}")
 
 
+def _check_squash(name: str, head: Head, commit: Commit) -> None:
+    for base, version in commit.squash:
+        if not (head.base_version < base <= head.version and 1 <= version <= base):
+            raise ValueError(f"{name}: version {version} cannot be in a squash up to version {base}")
+        if commit.squash[base, version].version != version:
+            raise ValueError(f"{name}: an entry of a squash is put under another version, {version}")
+    if commit.base is not None and not head.base_version < commit.base[0] <= head.version:
+        raise ValueError(f"{name}: the log begins at {head.base_version}, it cannot begin at {commit.base[0]}")
+
+
 def _next_head(head: Head, commit: Commit) -> Head:
     if commit.entries:
         newest = commit.entries[-1]
@@ -89,6 +101,8 @@ def _next_head(head: Head, commit: Commit) -> Head:
         head = evolve(head, last_ident=commit.last_ident)
     if commit.required_protocol is not None:
         head = evolve(head, required_protocol=commit.required_protocol)
+    if commit.base is not None:
+        head = evolve(head, base_version=commit.base[0], base_salt=commit.base[1])
     if commit.tolerant is not None:
         head = evolve(head, tolerant=commit.tolerant)
     return head

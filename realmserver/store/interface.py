@@ -68,7 +68,8 @@ class ClientFile:
 
     ``client_version`` (CV) is the last client version processed, ``base_version`` (RB) the server version the client
     had integrated by then and the start of its reciprocal history, ``locked_version`` (LV) below which it needs no
-    history. ``owner`` is a user id, ``last_seen`` Unix seconds (0 = expired).
+    history. ``owner`` is a user id, ``last_seen`` Unix seconds (0 = expired). ``start_version`` is the Realm's base
+    version when the client began from nothing: it tells which form of the history below that it has seen.
     """
 
     ident: int
@@ -78,6 +79,7 @@ class ClientFile:
     base_version: int = 0
     locked_version: int = 0
     last_seen: int = 0
+    start_version: int = 0
 
 
 @frozen
@@ -85,10 +87,11 @@ class Head:
     """Where a Realm stands.
 
     ``realm_id`` is 16 random bytes made at creation. ``version``/``salt`` are the newest server version's (0, 0 for an
-    empty Realm), ``size`` its cumulative size, ``base_version``/``base_salt`` where the log begins, ``last_ident`` the
-    highest file ident ever given out (1 = only the server's own). ``required_protocol`` is the lowest sync protocol
-    version whose clients can read all entries. ``tolerant`` is set for good by the first merge that touched a place
-    where the merge rules have known faults (``spec/merge.md`` 8.6).
+    empty Realm), ``size`` its cumulative size. ``base_version``/``base_salt``: where the log begins; what was before is
+    there in another form, as the entries of ``Commit.squash``. ``last_ident`` is the highest file ident ever given out
+    (1 = only the server's own). ``required_protocol`` is the lowest sync protocol version whose clients can read all
+    entries. ``tolerant`` is set for good by the first merge that touched a place where the merge rules have known
+    faults (``spec/merge.md`` 8.6).
     """
 
     realm_id: bytes
@@ -113,6 +116,11 @@ class Commit:
     table name) and ``shape`` (by key, at most MAX_SHAPE_KEY bytes) are put, or deleted where the value is None; before
     that every key that begins with a prefix in ``shape_prefixes`` is deleted. ``objects`` and ``objects_prefixes`` are
     the same for the values, which may lag behind the log.
+
+    ``squash`` maps (base version, version) to entries that can replace all those up to that base version: they lead to
+    the same state, and are fewer. ``base`` (version, salt) makes the squash of that base version count: entries up to
+    it are read from there, and those that the log has are to be swept. ``squash_dropped`` are base versions whose
+    squash is deleted first.
     """
 
     entries: list[LogEntry] = Factory(list)
@@ -124,6 +132,9 @@ class Commit:
     shape_prefixes: list[bytes] = Factory(list)
     objects: dict[bytes, bytes | None] = Factory(dict)
     objects_prefixes: list[bytes] = Factory(list)
+    squash: dict[tuple[int, int], LogEntry] = Factory(dict)
+    squash_dropped: list[int] = Factory(list)
+    base: tuple[int, int] | None = None
     last_ident: int | None = None
     required_protocol: int | None = None
     tolerant: bool | None = None
@@ -139,7 +150,8 @@ class Snapshot(Protocol):
         """The log entry of ``version``; KeyError if the log does not hold it."""
 
     def entries(self, first: int, last: int) -> Iterator[LogEntry]:
-        """The log entries of versions ``first`` to ``last``, both included, in order."""
+        """The log entries of versions ``first`` to ``last``, both included, in order; up to the base version there
+        may be gaps, which mean nothing."""
 
     def client(self, ident: int) -> ClientFile | None:
         """The client file ``ident``, or None if it was never allocated."""
@@ -184,8 +196,14 @@ class RealmStore(Protocol):
         if there is no room, ValueError if ``entries`` would leave a gap in the versions.
         """
 
+    def sweep(self, limit: int) -> bool:
+        """Delete, in one transaction, about ``limit`` records at most that the base version has made useless: entries
+        of the log and of earlier squashes, and reciprocal history of clients that have not begun at it. Returns
+        whether there are more."""
+
     def close(self) -> None:
-        """Give the Realm's resources back. No snapshot may be open."""
+        """Give the Realm's resources back. No snapshot may be open. What was swept may give its room back when the
+        Realm is opened next."""
 
 
 class Store(Protocol):

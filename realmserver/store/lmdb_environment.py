@@ -50,6 +50,9 @@ PATIENCE: Final = 30.0
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "lock.mdb"
 
+LEAST_GAIN: Final = 1 << 20
+"""Free bytes in a file from which it is written anew without them, if it is half free at least."""
+
 PAGES_OF_A_TABLE: Final = 16
 """Pages that adding an empty table to an environment takes, with what LMDB copies meanwhile: a few, and some more."""
 
@@ -116,12 +119,15 @@ class Writing(Reading):
         """Delete the keys that begin with ``prefix``."""
         self.delete_range(table, prefix, lambda key: key.startswith(prefix))
 
-    def delete_range(self, table: str, first: bytes, belongs: Callable[[bytes], bool]) -> None:
-        """Delete the keys from ``first`` on, as far as ``belongs`` holds."""
+    def delete_range(self, table: str, first: bytes, belongs: Callable[[bytes], bool], limit: int | None = None) -> int:
+        """Delete the keys from ``first`` on, as far as ``belongs`` holds, at most ``limit``. Returns how many."""
+        deleted = 0
         with self.txn.cursor(self._tables[table]) as cursor:
             more = cursor.set_range(first) if first else cursor.first()
-            while more and (key := cursor.key()) and belongs(key):  # past the end the key is empty
+            while more and deleted != limit and (key := cursor.key()) and belongs(key):  # past the end it is empty
                 more = cursor.delete()
+                deleted += 1
+        return deleted
 
 
 class View:
@@ -307,6 +313,36 @@ class Environment:
             self._closed = True
             self._drop_env()
 
+    def shrink(self, workplace: Path) -> bool:
+        """Give free pages back to the disk, if they are many: by a copy without them, made in ``workplace``, which
+        takes the file's place as a whole. Returns whether it did; the environment is closed then.
+
+        Where there is no room for the copy, all stays as it is. After a crash ``workplace`` may be left.
+        """
+        with self._writing, self._gate:
+            env = self._open_env()
+            if self._views or not _is_mostly_free(env, self._tables):
+                return False
+            copy = workplace / DATA_FILE
+            try:
+                workplace.mkdir(DIRECTORY_MODE)
+                env.copy(str(workplace), compact=True)
+                copy.chmod(FILE_MODE)
+                with copy.open("rb") as file:
+                    os.fsync(file.fileno())
+            except (OSError, lmdb.Error):
+                shutil.rmtree(workplace, ignore_errors=True)
+                return False
+            self._closed = True
+            self._drop_env()
+            try:
+                copy.replace(self._directory / DATA_FILE)
+                sync_directory(self._directory)
+                workplace.rmdir()
+            except OSError as error:
+                raise store_error(self._what, error) from error
+            return True
+
     # Opening, and opening again after an error.
 
     def _open(self) -> None:
@@ -428,6 +464,14 @@ class Environment:
         finally:
             for view in views:
                 view.resume(begin)
+
+
+def _is_mostly_free(env: "lmdb.Environment", tables: "dict[str, lmdb._Database]") -> bool:
+    with env.begin() as txn:
+        stats = [env.stat(), *(txn.stat(table) for table in tables.values())]
+    used = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+    pages = env.info()["last_pgno"] + 1
+    return (pages - used) * stats[0]["psize"] >= LEAST_GAIN and used * 2 <= pages
 
 
 def _fill_new(

@@ -50,10 +50,11 @@ RECIPROCAL: Final = "reciprocal"
 SCHEMA: Final = "schema"
 SHAPE: Final = "shape"
 OBJECTS: Final = "objects"
-TABLES: Final = (META, LOG, CLIENTS, RECIPROCAL, SCHEMA, SHAPE, OBJECTS)
-LATER_TABLES: Final = (OBJECTS,)
+SQUASH: Final = "squash"
+TABLES: Final = (META, LOG, CLIENTS, RECIPROCAL, SCHEMA, SHAPE, OBJECTS, SQUASH)
+LATER_TABLES: Final = (OBJECTS, SQUASH)
 """Tables that Realms made by an earlier version lack: they are added, empty, when such a Realm is opened. What they
-hold is made anew from the log, and a server that does not know them leaves them alone, so the format is the same."""
+hold is made from the log, and a server that does not know them leaves them alone, so the format is the same."""
 
 IDENTITY_KEY: Final = b"identity"
 HEAD_KEY: Final = b"head"
@@ -78,13 +79,29 @@ class LmdbSnapshot:
         return self._head
 
     def entry(self, version: int) -> LogEntry:
-        data = self._view.get(LOG, records.number_key(version)) if 0 < version <= self._head.version else None
+        base = self._head.base_version
+        if 0 < version <= base:
+            data = self._view.get(SQUASH, records.squash_key(base, version))
+        else:
+            data = self._view.get(LOG, records.number_key(version)) if 0 < version <= self._head.version else None
         if data is None:
             raise KeyError(version)
         return _decoded(self._name, partial(records.unpack_entry, data, version))
 
     def entries(self, first: int, last: int) -> Iterator[LogEntry]:
-        for version in range(first, last + 1):
+        if first < 1:
+            raise KeyError(first)
+        base = self._head.base_version
+        after = first - 1
+        while after < min(last, base):
+            key = records.squash_key(base, after)
+            found = self._view.items(SQUASH, key[: len(key) // 2], after=key, limit=1)
+            if not found:
+                break
+            after = records.pair_of(found[0][0])[1]
+            if after <= last:
+                yield _decoded(self._name, partial(records.unpack_entry, found[0][1], after))
+        for version in range(max(first, base + 1), last + 1):
             yield self.entry(version)
 
     def client(self, ident: int) -> ClientFile | None:
@@ -127,6 +144,10 @@ class LmdbRealmStore:
     def name(self) -> str:
         return self._name
 
+    @property
+    def realm_id(self) -> bytes:
+        return self._realm_id
+
     def head(self) -> Head:
         head = self._head
         if head is not None:
@@ -150,6 +171,12 @@ class LmdbRealmStore:
         self._head = None  # and so it stays after an error
         self._head = head = self._environment.write(change, _size(commit))
         return head
+
+    def sweep(self, limit: int) -> bool:
+        def change(txn: Writing) -> int:
+            return _sweep(self._name, txn, _read_head(self._name, self._realm_id, txn).base_version, limit)
+
+        return self._environment.write(change, 0) >= limit
 
     def close(self) -> None:
         self._environment.close()
@@ -237,10 +264,13 @@ class LmdbStore:
             directory, name, TABLES, later_tables=LATER_TABLES, map_size=self._map_size, patience=self._patience
         )
         try:
-            return LmdbRealmStore(name, environment, self._closed)
+            realm = LmdbRealmStore(name, environment, self._closed)
         except StoreError:
             environment.close()
             raise
+        if environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk"):
+            return self._open_realm(name, directory)
+        return realm
 
     def _create(self, name: str, directory: Path) -> None:
         """Make the empty Realm beside the tree and move it into its place: it appears there as a whole."""
@@ -263,6 +293,7 @@ def _size(commit: Commit) -> int:
     """About the number of bytes that ``commit`` puts."""
     return (
         sum(len(entry.changeset) for entry in commit.entries)
+        + sum(len(entry.changeset) for entry in commit.squash.values())
         + sum(map(len, commit.reciprocal.values()))
         + sum(len(value) for value in commit.schema.values() if value is not None)
         + sum(len(key) + len(value) for key, value in commit.shape.items() if value is not None)
@@ -287,6 +318,29 @@ def _write(txn: Writing, commit: Commit) -> None:
     _put_all(txn, SCHEMA, {table_key(table): value for table, value in commit.schema.items()})
     _put_all(txn, SHAPE, commit.shape)
     _put_all(txn, OBJECTS, commit.objects)
+    for base in commit.squash_dropped:
+        txn.delete_prefix(SQUASH, records.number_key(base))
+    for (base, version), entry in commit.squash.items():
+        txn.put(SQUASH, records.squash_key(base, version), records.pack_entry(entry))
+
+
+def _sweep(name: str, txn: Writing, base: int, limit: int) -> int:
+    """Delete at most ``limit`` records that the base version has made useless; how many."""
+    deleted = txn.delete_range(LOG, b"", records.number_key(base).__ge__, limit)
+    deleted += txn.delete_range(SQUASH, b"", records.number_key(base).__gt__, limit - deleted)
+    first = b""
+    while deleted < limit:
+        found = txn.items(RECIPROCAL, after=first, limit=1)
+        if not found:
+            break
+        ident = records.pair_of(found[0][0])[0]
+        data = txn.get(CLIENTS, records.number_key(ident))
+        client = None if data is None else _decoded(name, partial(records.unpack_client, data, ident))
+        if client is None or client.start_version != base:
+            last = records.reciprocal_key(ident, base)
+            deleted += txn.delete_range(RECIPROCAL, found[0][0], last.__ge__, limit - deleted)
+        first = records.reciprocal_key(ident, 2**64 - 1)
+    return deleted
 
 
 def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) -> None:

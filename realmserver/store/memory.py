@@ -30,12 +30,13 @@ class _State:
     """One state of a Realm. ``log`` may be longer than ``head.version``: it is shared with later states."""
 
     head: Head
-    log: list[LogEntry] = Factory(list)
+    log: list[LogEntry | None] = Factory(list)
     clients: dict[int, ClientFile] = Factory(dict)
     reciprocal: dict[int, dict[int, bytes]] = Factory(dict)
     schema: dict[str, bytes] = Factory(dict)
     shape: dict[bytes, bytes] = Factory(dict)
     objects: dict[bytes, bytes] = Factory(dict)
+    squash: dict[int, dict[int, LogEntry]] = Factory(dict)
     order: list[bytes] | None = None
     """The keys of ``objects`` in order; None where they have changed since someone asked."""
 
@@ -51,6 +52,7 @@ class _State:
             reciprocal=reciprocal,
             schema=dict(self.schema) if commit.schema else self.schema,
             shape=dict(self.shape) if commit.shape or commit.shape_prefixes else self.shape,
+            squash={base: dict(entries) for base, entries in self.squash.items()},
             objects=dict(self.objects) if commit.objects or commit.objects_prefixes else self.objects,
         )
 
@@ -67,9 +69,34 @@ class _State:
         _delete_prefixes(self.objects, commit.objects_prefixes)
         _put_all(self.schema, commit.schema)
         _put_all(self.shape, commit.shape)
+        for base in commit.squash_dropped:
+            self.squash.pop(base, None)
+        for (base, version), entry in commit.squash.items():
+            self.squash.setdefault(base, {})[version] = entry
         if commit.objects or commit.objects_prefixes:
             _put_all(self.objects, commit.objects)
             self.order = None
+
+    def swept(self, limit: int) -> tuple["_State", int]:
+        """This state without at most ``limit`` records that the base version has made useless, and how many."""
+        base = self.head.base_version
+        log = list(self.log)
+        useless: list[tuple[int, int]] = [(0, at) for at, entry in enumerate(log[:base]) if entry is not None]
+        useless += [(1, each) for each, entries in self.squash.items() if each < base for _ in entries]
+        reciprocal = {ident: dict(versions) for ident, versions in self.reciprocal.items()}
+        for ident, versions in self.reciprocal.items():
+            client = self.clients.get(ident)
+            if client is None or client.start_version != base:
+                useless += [(2 + ident, version) for version in versions if version <= base]
+        squash = {each: dict(entries) for each, entries in self.squash.items()}
+        for kind, at in useless[:limit]:
+            if kind == 0:
+                log[at] = None
+            elif kind == 1:
+                squash[at].popitem()
+            else:
+                del reciprocal[kind - 2][at]
+        return evolve(self, log=log, squash=squash, reciprocal=reciprocal), min(len(useless), limit)
 
     def ordered(self) -> list[bytes]:
         if self.order is None:
@@ -114,10 +141,19 @@ class MemorySnapshot:
         state = self._open_state()
         if not 1 <= version <= state.head.version:
             raise KeyError(version)
-        return state.log[version - 1]
+        if version <= state.head.base_version:
+            return state.squash[state.head.base_version][version]
+        entry = state.log[version - 1]
+        assert entry is not None
+        return entry
 
     def entries(self, first: int, last: int) -> Iterator[LogEntry]:
-        for version in range(first, last + 1):
+        if first < 1:
+            raise KeyError(first)
+        base = self.head.base_version
+        squash = self._open_state().squash.get(base, {})
+        yield from (squash[version] for version in sorted(squash) if first <= version <= last)
+        for version in range(max(first, base + 1), last + 1):
             yield self.entry(version)
 
     def client(self, ident: int) -> ClientFile | None:
@@ -191,6 +227,12 @@ class MemoryRealmStore:
                 self._state = self._state.copy_for(commit)
             self._state.apply(commit, head)
             return head
+
+    def sweep(self, limit: int) -> bool:
+        with self._lock:
+            self._check_open()
+            self._state, deleted = self._state.swept(limit)
+            return deleted >= limit
 
     def close(self) -> None:
         with self._lock:

@@ -32,6 +32,9 @@ _KEY: Final = struct.Struct(">Q")
 _PAIR: Final = struct.Struct(">QQ")
 _HEAD: Final = struct.Struct(">B8QB")
 _CLIENT: Final = struct.Struct(">B5Q")
+_STARTED_CLIENT: Final = struct.Struct(">B6Q")
+STARTED_FORMAT: Final = 2
+"""Format of a client file that began at a base version; the others stay readable for servers that know none."""
 _LOG: Final = struct.Struct(">B5Q")
 _CHANGESET: Final = struct.Struct(">BQ")
 
@@ -48,6 +51,17 @@ def number_key(number: int) -> bytes:
 def reciprocal_key(ident: int, version: int) -> bytes:
     """The key of client file ``ident``'s transformed changeset of server version ``version``."""
     return _PAIR.pack(ident, version)
+
+
+def squash_key(base: int, version: int) -> bytes:
+    """The key of an entry of the squash up to version ``base``."""
+    return _PAIR.pack(base, version)
+
+
+def pair_of(key: bytes) -> tuple[int, int]:
+    """The two numbers in a key of :func:`reciprocal_key` or :func:`squash_key`."""
+    first, second = _PAIR.unpack(key)
+    return first, second
 
 
 def pack_identity(realm_id: bytes, name: str) -> bytes:
@@ -91,19 +105,29 @@ def unpack_head(data: bytes, realm_id: bytes) -> Head:
 
 
 def pack_client(client: ClientFile) -> bytes:
-    return _CLIENT.pack(
-        FORMAT, client.salt, client.client_version, client.base_version, client.locked_version, client.last_seen
-    ) + client.owner.encode("utf-8")
+    numbers = (client.salt, client.client_version, client.base_version, client.locked_version, client.last_seen)
+    if client.start_version:
+        packed = _STARTED_CLIENT.pack(STARTED_FORMAT, *numbers, client.start_version)
+    else:
+        packed = _CLIENT.pack(FORMAT, *numbers)
+    return packed + client.owner.encode("utf-8")
 
 
 def unpack_client(data: bytes, ident: int) -> ClientFile:
-    _check_format(data, "client file", _CLIENT.size)
-    _, salt, client_version, base_version, locked_version, last_seen = _CLIENT.unpack_from(data)
+    start_version = 0
+    if data[:1] == bytes([STARTED_FORMAT]) and len(data) >= _STARTED_CLIENT.size:
+        size = _STARTED_CLIENT.size
+        *numbers, start_version = _STARTED_CLIENT.unpack_from(data)[1:]
+    else:
+        size = _CLIENT.size
+        _check_format(data, "client file", size)
+        numbers = list(_CLIENT.unpack_from(data)[1:])
     try:
-        owner = data[_CLIENT.size :].decode("utf-8")
+        owner = data[size:].decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRecord(f"the owner of client file {ident} is damaged") from error
-    return ClientFile(ident, salt, owner, client_version, base_version, locked_version, last_seen)
+    salt, client_version, base_version, locked_version, last_seen = numbers
+    return ClientFile(ident, salt, owner, client_version, base_version, locked_version, last_seen, start_version)
 
 
 def pack_entry(entry: LogEntry) -> bytes:

@@ -155,6 +155,10 @@ class DiskRealm:
         self._disk.written.append(self._journal)
         return head
 
+    def sweep(self, limit: int) -> bool:
+        """A crash brings back what was swept, as it does where it comes before the sweep."""
+        return self._realm.sweep(limit)
+
     def close(self) -> None:
         self._realm.close()
         self._journal.is_open = False

@@ -48,6 +48,7 @@ def test_without_a_file_everything_is_default(tmp_path: Path) -> None:
     assert configuration.http_backend is None
     assert configuration.logging == model.Logging(level="info", path=None, format="text")
     assert configuration.performance == model.Performance(max_open_files=256, stop_timeout=10)
+    assert configuration.history == model.History(ttl=0)
     assert configuration.auth.providers == providers.Providers()
     assert configuration.notices == ()
 
@@ -73,6 +74,7 @@ network:
   trusted_proxies: [10.0.0.0/8, 'fe80::1']
 logging: {level: detail, path: /dev/null, format: json}
 performance: {max_open_files: 3, stop_timeout: 600}
+history: {ttl: 86400}
 backup: {enable: true, network: {listen_address: '::', listen_port: 4}, logging: {level: off, path: /x/y}}
 """,
     )
@@ -97,6 +99,7 @@ backup: {enable: true, network: {listen_address: '::', listen_port: 4}, logging:
     assert configuration.network.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("fe80::1"))
     assert configuration.logging == model.Logging("detail", Path("/dev/null"), "json")
     assert configuration.performance == model.Performance(3, 600)
+    assert configuration.history == model.History(86400)
     assert configuration.backup == model.Backup(
         True, model.BackupNetwork("::", 4), model.BackupLogging("off", Path("/x/y"))
     )
@@ -188,7 +191,7 @@ def test_a_wrong_value_names_its_line_and_says_what_to_write(file: Path, text: s
         (
             "qqq: 3\n",
             "1: qqq: there is no such key; the sections are storage, auth, proxy, network, sync, logging, performance, "
-            "limits, backup",
+            "limits, history, backup",
         ),
         ("? [a]\n: 1\n", "1: a key must be a word"),
     ],

@@ -50,7 +50,7 @@ def test_it_passes_and_says_nothing_but_where_the_files_are(tmp_path: Path) -> N
     configuration = load_lines(LINES, tmp_path)
     default = load(None, Options(str(tmp_path / "x"), str(tmp_path / "a"), str(tmp_path / "b")))
     assert configuration.logging.path == tmp_path / "realm-object-server.log"
-    for section in ("proxy", "network", "sync", "performance", "backup", "notices"):
+    for section in ("proxy", "network", "sync", "performance", "history", "backup", "notices"):
         assert getattr(configuration, section) == getattr(default, section)
 
 
@@ -114,4 +114,15 @@ def test_the_lines_fit_a_terminal_and_have_no_blanks_at_the_end() -> None:
 
 def test_the_sections_stand_in_the_order_of_the_manual() -> None:
     sections = [line.rstrip(":") for line in LINES if re.fullmatch(r"[a-z]+:", line)]
-    assert sections == ["storage", "auth", "proxy", "network", "sync", "logging", "performance", "limits", "backup"]
+    assert sections == [
+        "storage",
+        "auth",
+        "proxy",
+        "network",
+        "sync",
+        "logging",
+        "performance",
+        "limits",
+        "history",
+        "backup",
+    ]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, upload
+from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_store, schema, set_n, upload
 
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
-from realmserver.realms import fold
+from realmserver.realms import fold, retention
 from realmserver.realms.fanout import ENTRY_COST
 from realmserver.realms.live import MAX_POSTPONED, LiveRealm, Subscriber
 from realmserver.realms.observer import Unobserved
@@ -17,6 +17,7 @@ from realmserver.realms.realm import Realm
 from realmserver.realms.registry import SPARE, Registry
 from realmserver.realms.requests import (
     BadUpload,
+    ClientFileExpired,
     Download,
     DownloadCursor,
     DownloadEntry,
@@ -800,3 +801,97 @@ def test_a_realm_that_was_closed_takes_no_step_until_it_is_opened() -> None:
     bench.workers.fire_timers()
     bench.workers.run_all()
     assert len(commits) == 1
+
+
+# History that shrinks
+
+
+class Ageing(FixedEnvironment):
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 1_700_000_000
+
+    def now(self) -> int:
+        return self.time
+
+
+def shrinking(environment: Ageing, workers: HeldWorkers, store: MemoryStore) -> Registry[Body]:
+    return Registry(
+        store,
+        environment,
+        workers,
+        lambda entries: tuple(entry.server_version for entry in entries),
+        10,
+        fold_delay=2.0,
+        history_ttl=100,
+    )
+
+
+def test_history_of_age_is_folded_while_sessions_stay_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "LEAST_GROWTH", 1)
+    environment, workers, store = Ageing(), HeldWorkers(), memory_store()
+    live = shrinking(environment, workers, store).get("/test")
+    found: list[ClientFile | RealmError] = []
+    for _ in range(3):
+        live.allocate("user", found.append)
+    workers.run_all()
+    writer, away, fresh = (client for client in found if isinstance(client, ClientFile))
+    bodies: list[tuple[Download, Body] | RealmError] = []
+
+    def quiet() -> None:
+        for _ in range(20):
+            workers.fire_timers()
+            workers.run_all()
+
+    listener = Listener()
+    live.identify(
+        Identify(writer.ident, writer.salt, DownloadCursor(), SaltedVersion()), "user", 14, listener, lambda _: None
+    )
+    live.upload(upload(writer.ident, (2, 0, schema())), lambda _: None)
+    workers.run_all()
+    live.fetch(away.ident, DownloadCursor(0, 0), 14, bodies.append)  # the tail has it
+    for number in range(20):
+        live.upload(upload(writer.ident, (3 + number, 0, set_n(number) if number else create())), lambda _: None)
+    workers.run_all()
+    quiet()
+    environment.time += 100
+    quiet()
+    assert not live.is_open  # closed, so that the disk gets its room back
+    assert isinstance(bodies[0], tuple)
+    live.fetch(away.ident, DownloadCursor(1, 0), 14, bodies.append)
+    workers.run_all()
+    assert isinstance(bodies[1], ClientFileExpired)
+    answers: list[Identified | RealmError] = []
+    live.identify(
+        Identify(fresh.ident, fresh.salt, DownloadCursor(), SaltedVersion()), "user", 14, Listener(), answers.append
+    )
+    workers.run_all()
+    assert isinstance(answers[0], Identified)
+    live.fetch(fresh.ident, DownloadCursor(), 14, bodies.append)
+    workers.run_all()
+    assert isinstance(bodies[2], tuple)
+    assert bodies[2][1] == (1, 2)  # the classes, the object
+    assert bodies[2][0].cursor == DownloadCursor(21, 0)
+    live.upload(upload(writer.ident, (40, 21, set_n(5))), lambda _: None)
+    workers.run_all()
+    assert listener.versions[-1] == 22
+    assert workers.reports == []
+
+
+def test_a_realm_without_news_is_looked_at_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "LEAST_GROWTH", 1)
+    environment, workers, store = Ageing(), HeldWorkers(), memory_store()
+    live = shrinking(environment, workers, store).get("/test")
+    live.open(lambda _: None)
+    workers.run_all()
+    for _ in range(4):
+        workers.fire_timers()
+        workers.run_all()
+    assert len(workers.timers) == 1
+    live.close_store(lambda: None)
+    workers.run_all()
+    for _ in range(4):
+        workers.fire_timers()
+        workers.run_all()
+    assert not workers.timers
+    assert not live.is_open

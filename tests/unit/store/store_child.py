@@ -62,6 +62,25 @@ def fill(realm: RealmStore) -> None:
     say(realm.head().version)
 
 
+def shrink_for_ever(store: LmdbStore, realm: RealmStore) -> None:
+    """Append; now and then fold the history into one entry, sweep it in steps, and open the Realm anew. Acknowledges
+    the version and the base version after each step."""
+    while True:
+        head = realm.head()
+        for version in range(head.version + 1, head.version + 30):
+            realm.append(version - 1, 0, Commit([entry(version, changeset(version))]))
+            say(f"{version} {head.base_version}")
+        base = realm.head().version - 3
+        whole = entry(1, b"all of %d" % base)
+        realm.append(base + 3, 0, Commit(squash_dropped=[base], squash={(base, 1): whole}))
+        realm.append(base + 3, 0, Commit(base=(base, 1)))
+        say(f"{base + 3} {base}")
+        while realm.sweep(5):
+            say(f"{base + 3} {base}")
+        realm.close()
+        realm = store.open("/a/b", create=False)
+
+
 def main() -> None:
     what, root, map_size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     store = LmdbStore(root, random_bytes=os.urandom, map_size=map_size)
@@ -70,6 +89,8 @@ def main() -> None:
     match what:
         case "append":
             append_for_ever(realm)
+        case "shrink":
+            shrink_for_ever(store, realm)
         case "fill":
             fill(realm)
             store.close()

@@ -17,6 +17,7 @@ from realmserver.store.interface import (
     ClientFile,
     Commit,
     Conflict,
+    LogEntry,
     NoSuchRealm,
     RealmStore,
     Store,
@@ -279,6 +280,7 @@ def test_client_files_are_put_and_read_in_order(engine: Engine) -> None:
         ClientFile(2, 2**63 - 1, "someone", 1, 2, 3, 4),
         ClientFile(256, 7),
         ClientFile(3, 5, "üser", 10, 20, 30, 40),
+        ClientFile(5, 5, "üser", 10, 20, 30, 40, 50),
     ]
     head = realm.append(0, 0, Commit(clients={client.ident: client for client in clients}, last_ident=256))
     assert (head.version, head.last_ident) == (0, 256)
@@ -287,7 +289,7 @@ def test_client_files_are_put_and_read_in_order(engine: Engine) -> None:
     realm = engine.reopen().open("/a", create=False)
     assert realm.head().last_ident == 256
     with realm.snapshot() as snapshot:
-        assert list(snapshot.clients()) == [changed, clients[2], clients[1]]
+        assert list(snapshot.clients()) == [changed, clients[2], clients[3], clients[1]]
         assert snapshot.client(3) == clients[2]
         assert snapshot.client(4) is None
 
@@ -375,6 +377,88 @@ def test_values_are_put_read_in_ranges_and_deleted_by_prefix(engine: Engine) -> 
         assert snapshot.object(b"a") == b"<a"
     with realm.snapshot() as snapshot:
         assert list(snapshot.objects(b"", limit=10)) == [(b"ab\0", b"new"), (b"ac", b"<ac"), (b"b", b"<b")]
+
+
+def _squashed(number: int) -> LogEntry:
+    return evolve(entry(number), changeset=b"squashed %d" % number, origin=0)
+
+
+def test_a_squash_counts_from_the_moment_its_base_version_does(engine: Engine) -> None:
+    realm = engine.store.open("/a", create=True)
+    realm.append(0, 0, Commit([entry(version) for version in range(1, 11)]))
+    realm.append(10, 0, Commit(squash={(7, version): _squashed(version) for version in (1, 2, 3)}))
+    realm = engine.reopen().open("/a", create=False)
+    with realm.snapshot() as before:
+        assert before.entry(2) == entry(2)
+        head = realm.append(10, 0, Commit(base=(7, 77)))
+        assert (head.version, head.base_version, head.base_salt) == (10, 7, 77)
+        assert before.entry(2) == entry(2)
+    realm = engine.reopen().open("/a", create=False)
+    assert realm.head() == head
+    with realm.snapshot() as snapshot:
+        assert snapshot.entry(2) == _squashed(2)
+        assert [each.version for each in snapshot.entries(1, 10)] == [1, 2, 3, 8, 9, 10]
+        assert [each.version for each in snapshot.entries(2, 9)] == [2, 3, 8, 9]
+        assert [each.version for each in snapshot.entries(2, 2)] == [2]
+        assert [each.version for each in snapshot.entries(4, 7)] == []
+        for missing in (0, 4, 7, 11):
+            with pytest.raises(KeyError):
+                snapshot.entry(missing)
+
+
+def test_sweeping_takes_what_is_useless_in_steps_and_nothing_else(realm: RealmStore) -> None:
+    realm.append(0, 0, Commit([entry(version) for version in range(1, 21)]))
+    begun = {2: ClientFile(2, 1), 3: ClientFile(3, 1, start_version=15)}
+    realm.append(
+        20,
+        0,
+        Commit(
+            clients=begun,
+            reciprocal={(ident, version): b"r" for ident in (2, 3) for version in (1, 15, 16)},
+            squash={(base, version): _squashed(version) for base in (10, 15, 18) for version in (1, 2)},
+        ),
+    )
+    realm.append(20, 0, Commit(base=(10, 1)))
+    realm.append(20, 0, Commit(base=(15, 1)))
+    steps = 1
+    while realm.sweep(5):
+        steps += 1
+    assert steps == 4  # 15 entries of the log, 2 of the squash, 2 of reciprocal history
+    assert not realm.sweep(5)
+    with realm.snapshot() as snapshot:
+        assert [each.version for each in snapshot.entries(1, 20)] == [1, 2, 16, 17, 18, 19, 20]
+        found = [(ident, version) for ident in (2, 3) for version in range(21) if snapshot.reciprocal(ident, version)]
+        assert found == [(2, 16), (3, 1), (3, 15), (3, 16)]
+    realm.append(20, 0, Commit(base=(18, 1)))
+    with realm.snapshot() as snapshot:
+        assert [each.version for each in snapshot.entries(1, 20)] == [1, 2, 19, 20]
+
+
+def test_a_squash_can_be_dropped(realm: RealmStore) -> None:
+    realm.append(0, 0, Commit([entry(version) for version in range(1, 4)]))
+    realm.append(3, 0, Commit(squash={(3, 1): _squashed(1), (3, 2): _squashed(2)}))
+    realm.append(3, 0, Commit(squash_dropped=[3], squash={(3, 1): _squashed(1)}))
+    realm.append(3, 0, Commit(base=(3, 1)))
+    with realm.snapshot() as snapshot:
+        assert list(snapshot.entries(1, 3)) == [_squashed(1)]
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        Commit(base=(4, 1)),
+        Commit(base=(0, 1)),
+        Commit(squash={(4, 1): entry(1)}),
+        Commit(squash={(3, 4): entry(4)}),
+        Commit(squash={(3, 0): entry(1)}),
+        Commit(squash={(3, 1): entry(2)}),
+    ],
+)
+def test_a_base_or_squash_that_cannot_be_is_refused(realm: RealmStore, commit: Commit) -> None:
+    head = realm.append(0, 0, Commit([entry(version) for version in range(1, 4)]))
+    with pytest.raises(ValueError, match="/a: "):
+        realm.append(3, 0, commit)
+    assert realm.head() == head
 
 
 def test_keys_have_a_length(realm: RealmStore) -> None:

@@ -499,3 +499,75 @@ def test_a_commit_is_all_or_nothing_though_the_map_grew_in_its_middle(store: Lmd
     with realm.snapshot() as snapshot:
         assert list(snapshot.entries(1, 7)) == commit.entries
         assert snapshot.shape(b"04999") == bytes(100)
+
+
+# Giving the disk back
+
+
+def _room(root: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in root.rglob(DATA_FILE))
+
+
+def _shrinkable(root: Path) -> None:
+    """A Realm whose log is to be swept."""
+    with closing(open_store(root)) as store:
+        realm = store.open("/a/b", create=True)
+        realm.append(0, 0, Commit([entry(version, os.urandom(20_000)) for version in range(1, 201)]))
+        realm.append(200, 0, Commit(squash={(190, 1): entry(1, b"all")}, base=(190, 1)))
+        while realm.sweep(50):
+            pass
+
+
+def test_a_realm_gives_its_room_back_when_it_is_opened_next(root: Path) -> None:
+    _shrinkable(root)
+    before = _room(root)
+    with closing(open_store(root)) as store:
+        realm = store.open("/a/b", create=False)
+        assert before > 3_000_000 > 500_000 > _room(root)
+        assert (realm.head().version, realm.head().base_version) == (200, 190)
+        with realm.snapshot() as snapshot:
+            assert [each.version for each in snapshot.entries(1, 200)] == [1, *range(191, 201)]
+        append(realm, b"more")
+        assert list((root / "creating").iterdir()) == []
+    with closing(open_store(root)) as store:
+        assert store.open("/a/b", create=False).head().version == 201
+    assert all(int(mode, 8) & 0o077 == 0 for mode in tree_modes(root).values())
+
+
+def test_where_there_is_no_room_for_the_copy_all_stays_as_it_is(root: Path) -> None:
+    _shrinkable(root)
+    before = _room(root)
+    with closing(open_store(root)) as store:
+        assert not store.exists("/b")
+        with closing(Environment(root / "user_data" / "a" / "b.realm", "/a/b", TABLES)) as environment:
+            assert not environment.shrink(root / "nowhere" / "b")
+            with environment.view() as view:
+                assert view.get(META, IDENTITY_KEY)
+    assert _room(root) >= before
+
+
+def test_a_kill_in_the_middle_of_shrinking_leaves_a_whole_realm(root: Path) -> None:
+    for delay in range(8):
+        _kill_while_it_shrinks(root, delay)
+    with closing(open_store(root)) as store, closing(store.open("/a/b", create=False)) as realm:
+        with realm.snapshot() as snapshot:
+            for version in range(1, realm.head().version + 1):
+                if version > realm.head().base_version:
+                    assert snapshot.entry(version) == entry(version, store_child.changeset(version))
+            found = list(snapshot.entries(1, realm.head().base_version))
+            assert found == [entry(1, b"all of %d" % realm.head().base_version)]
+        assert realm.head().base_version > 0
+
+
+def _kill_while_it_shrinks(root: Path, rounds: int) -> None:
+    with start_child("shrink", root) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        acknowledged = base = 0
+        for _ in range(20 + 7 * rounds):
+            acknowledged, base = map(int, child.stdout.readline().split())
+        child.kill()
+    with closing(open_store(root)) as store:
+        head = store.open("/a/b", create=False).head()
+        assert head.version >= acknowledged
+        assert head.base_version >= base
