@@ -100,8 +100,7 @@ def copy_environment(directory: Path, what: str, target: int) -> None:
             env.copyfd(target, compact=True)
             return
         except lmdb.MapResizedError:
-            os.ftruncate(target, 0)
-            os.lseek(target, 0, os.SEEK_SET)
+            continue  # found before anything was written
         except lmdb.Error as error:
             raise _copy_error(what, error) from error
         finally:
@@ -112,7 +111,7 @@ def copy_environment(directory: Path, what: str, target: int) -> None:
 def _open(directory: Path, what: str, tables: int) -> "lmdb.Environment":
     data = directory / DATA_FILE
     try:
-        length = check_data_file(data, what)
+        length = _length(data, what)
         _prepare_lock_file(directory / LOCK_FILE, data)
         # Not larger than the file: whatever a damaged page names beyond its end would kill this process.
         return lmdb.open(
@@ -128,6 +127,14 @@ def _open(directory: Path, what: str, tables: int) -> "lmdb.Environment":
         raise store_error(f"{what}: {data}", error) from error
     except lmdb.Error as error:
         raise read_error(f"{what}: {data} cannot be opened", error) from error
+
+
+def _length(data: Path, what: str) -> int:
+    """As :func:`check_data_file`; a file that has grown between two looks at it only seems to be cut short."""
+    try:
+        return check_data_file(data, what)
+    except UnknownFormat:
+        return check_data_file(data, what)
 
 
 def _prepare_lock_file(lock: Path, data: Path) -> None:
