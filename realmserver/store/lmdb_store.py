@@ -37,6 +37,7 @@ from realmserver.store.lmdb_environment import (
     DATA_FILE,
     INITIAL_MAP_SIZE,
     PATIENCE,
+    Committed,
     Environment,
     Reading,
     View,
@@ -149,7 +150,7 @@ class LmdbRealmStore:
 class LmdbStore:
     """A :class:`~realmserver.store.interface.Store` in the data directory ``root``, which is made if missing.
 
-    ``random_bytes`` gives the bytes of Realm ids; ``map_size`` and ``patience`` are those of
+    ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
     :class:`~realmserver.store.lmdb_environment.Environment`. Raises :class:`StoreError` if another server uses the
     directory.
     """
@@ -161,7 +162,9 @@ class LmdbStore:
         random_bytes: Callable[[int], bytes],
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
+        committed: Committed | None = None,
     ) -> None:
+        self._committed = committed
         self._root = root
         self._random_bytes = random_bytes
         self._map_size = map_size
@@ -223,7 +226,9 @@ class LmdbStore:
         self._lock.release()
 
     def _open_realm(self, name: str, directory: Path) -> LmdbRealmStore:
-        environment = Environment(directory, name, TABLES, map_size=self._map_size, patience=self._patience)
+        environment = Environment(
+            directory, name, TABLES, map_size=self._map_size, patience=self._patience, committed=self._committed
+        )
         try:
             return LmdbRealmStore(name, environment, self._closed)
         except StoreError:
