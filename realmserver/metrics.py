@@ -101,6 +101,10 @@ class Metrics:
         self.session_failed = self._counter("session_failed", "Sessions ended by an error.")
         self.session_online = self._gauge("session_online", "Sessions bound to a Realm now.")
         self.realms_open = self._gauge("realms_open", "Realms whose file is open now.")
+        self.backup_followers = self._gauge("backup_followers", "Continuous backups that follow now.")
+        self.backup_lag_commits = self._gauge("backup_lag_commits", "Commits that the furthest of them is behind.")
+        self.backup_lag_bytes = self._gauge("backup_lag_bytes", "Bytes of these commits.")
+        self.backup_lag_seconds = self._gauge("backup_lag_seconds", "Age of the oldest of these commits.")
         self.realms_quarantined = self._gauge("realms_quarantined", "Realms that are damaged and set aside.")
 
         self.authentication_failed = self._counter("authentication_failed", "Tokens and upgrade requests refused.")
@@ -218,6 +222,13 @@ class Metrics:
     def watch_quarantine(self, count: Callable[[], int]) -> None:
         """Report how many Realms are in quarantine, as ``count`` gives it."""
         self.realms_quarantined.set_function(count)
+
+    def watch_followers(self, count: Callable[[], int], lag: Callable[[], tuple[int, int, float]]) -> None:
+        """Report how many continuous backups follow, and the commits, bytes and seconds that the furthest is behind."""
+        self.backup_followers.set_function(count)
+        self.backup_lag_commits.set_function(lambda: lag()[0])
+        self.backup_lag_bytes.set_function(lambda: lag()[1])
+        self.backup_lag_seconds.set_function(lambda: lag()[2])
 
     def watch_log(self, lines: Sequence[int], levels: Sequence[str]) -> None:
         """Report how many ``lines`` the log has of each level; both are indexed by severity."""

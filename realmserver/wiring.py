@@ -26,6 +26,7 @@ from realmserver.auth.logins import Logins, NoRoom
 from realmserver.auth.passwords import Passwords, PasswordWorker
 from realmserver.auth.tokens import TokenError, Tokens
 from realmserver.auth.workers import store_worker
+from realmserver.backup.feed import Feed, FeedService
 from realmserver.config.kinds import HostPort
 from realmserver.config.limits import MEBIBYTE, Limits
 from realmserver.config.model import Configuration
@@ -96,10 +97,14 @@ def wire(configuration: Configuration, metrics: Metrics, health: Health, reactor
 def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health: Health, reactor: Any) -> Parts:
     """A server that keeps the data."""
     root, auth, performance = configuration.storage.root_path, configuration.auth, configuration.performance
-    store = LmdbStore(root, random_bytes=os.urandom)  # it also locks the data directory
-    system = LmdbSystemStore(root)
-    accounts = Accounts(system, random_bytes=os.urandom)
     tokens = Tokens(keys, access_ttl=auth.ttls.access_token, refresh_ttl=auth.ttls.refresh_token)
+    feed = Feed(reactor, root, tokens, metrics) if configuration.backup.enable else None
+    committed = feed.committed if feed is not None else None
+    exchanged = feed.exchanged if feed is not None else lambda directory: None
+    # It also locks the data directory.
+    store = LmdbStore(root, random_bytes=os.urandom, committed=committed, exchanged=exchanged)
+    system = LmdbSystemStore(root, committed=committed)
+    accounts = Accounts(system, random_bytes=os.urandom)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
     failures = RealmFailures(time.time)
@@ -162,15 +167,19 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
             TimerService(PURGE_LOGINS, purge),  # type: ignore[no-untyped-call]
             TimerService(LOOK_AT_DISK, in_thread, disk.reserve.look),  # type: ignore[no-untyped-call]
             DelayMeter(reactor, metrics),
+            *([FeedService(feed)] if feed is not None else []),
         ],
-        sites=_sites(
-            configuration,
-            {"proxy.http": both, "proxy.https": both, "network.sync": sync.resource(), "network.http": http},
-            metrics,
-            reactor,
-            admission,
-            refused,
-        ),
+        sites={
+            **_sites(
+                configuration,
+                {"proxy.http": both, "proxy.https": both, "network.sync": sync.resource(), "network.http": http},
+                metrics,
+                reactor,
+                admission,
+                refused,
+            ),
+            **({"backup.network": feed} if feed is not None else {}),
+        },
         files=[
             ("Data", str(root)),
             ("Keys", str(auth.public_key_path)),

@@ -104,8 +104,11 @@ class _Copying:
         copied = sum(self._copy_realm(name, directory) for name, directory in realms)
         if system.is_dir():
             self._copy_environment(WHAT, system)
-        for name in self._others(Path()):
-            self._target.copy(self._source / name, name)
+        for name in other_files(self._source):
+            if (self._source / name).is_dir():
+                self._target.directories_to(self._source, name)
+            else:
+                self._target.copy(self._source / name, name)
         self._target.sync()
         self._progress.end()
         return BackedUp(copied, tuple(self._failed))
@@ -140,27 +143,29 @@ class _Copying:
             self._done += size
             self._progress.at(self._done)
 
-    def _others(self, below: Path) -> Iterator[Path]:
-        """The names of all other files: keys, the admin token, and what an administrator keeps there. Their
-        directories are made on the way."""
-        with os.scandir(self._source / below) as found:
-            names = sorted(below / entry.name for entry in found)
-        for name in names:
-            path = self._source / name
-            if name.name in LEFT_OUT and not below.parts:
-                continue
-            if path.is_dir() and not (path.is_symlink() and below.parts):  # keys, say, may lie on another disk
-                if not self._is_environment(path):
-                    self._target.directories_to(self._source, name)
-                    yield from self._others(name)
-            elif path.is_file() or path.is_symlink():
-                yield name
 
-    def _is_environment(self, directory: Path) -> bool:
-        """Whether LMDB's files are in ``directory``: also in that of a Realm made since the copy began."""
-        if directory.is_relative_to(self._source / USER_DATA):
-            return directory.name.endswith(REALM_SUFFIX) and realm_name(self._source, directory) is not None
-        return directory == self._source / SYSTEM
+def other_files(source: Path, below: Path = Path()) -> Iterator[Path]:
+    """The names of all directories and files in ``source`` that are not LMDB's: keys, the admin token, and what an
+    administrator keeps there. Directories come before what is in them."""
+    with os.scandir(source / below) as found:
+        names = sorted(below / entry.name for entry in found)
+    for name in names:
+        path = source / name
+        if name.name in LEFT_OUT and not below.parts:
+            continue
+        if path.is_dir() and not (path.is_symlink() and below.parts):  # keys, say, may lie on another disk
+            if not _is_environment(source, path):
+                yield name
+                yield from other_files(source, name)
+        elif path.is_file() or path.is_symlink():
+            yield name
+
+
+def _is_environment(source: Path, directory: Path) -> bool:
+    """Whether LMDB's files are in ``directory``: also in that of a Realm made since the copy began."""
+    if directory.is_relative_to(source / USER_DATA):
+        return directory.name.endswith(REALM_SUFFIX) and realm_name(source, directory) is not None
+    return directory == source / SYSTEM
 
 
 def allocated(path: Path) -> int:

@@ -57,6 +57,9 @@ def listeners(configuration: Configuration) -> Iterator[tuple[str, str, int]]:
         yield "network.sync", network.sync.listen_address, network.sync.listen_port
     if network.http.enable and configuration.http_backend is None:
         yield "network.http", network.http.listen_address, network.http.listen_port
+    backup = configuration.backup
+    if backup.enable and not configuration.only_forwards:
+        yield "backup.network", backup.network.listen_address, backup.network.listen_port
 
 
 def notices(configuration: Configuration) -> Iterator[str]:
@@ -75,8 +78,11 @@ def notices(configuration: Configuration) -> Iterator[str]:
     if auth.sync_hosts:
         yield "auth.sync_hosts: read and checked, but without effect in this version."
     yield from _provider_notices(configuration)
-    if configuration.backup.enable:
-        yield "backup: read and checked, but without effect in this version; the manual says how to back up."
+    backup = configuration.backup
+    if backup.enable:
+        yield "backup.logging: read and checked, but without effect: the lines of backups are in the server's log."
+    if backup.enable and backup.network.listen_address not in LOOPBACK:
+        yield "backup.network.listen_address: continuous backups carry keys and all data, and are not encrypted."
 
 
 def _provider_notices(configuration: Configuration) -> Iterator[str]:

@@ -228,7 +228,7 @@ class SyncServer:
         "`'0.0.0.0'` or `'::'`: the service runs here, on 127.0.0.1 or ::1. Any other address or host name: it runs "
         "there, and this server forwards to it.",
     )
-    port: int = key(a_port(27800), "Its port.")
+    port: int = key(a_port(27800), "The port.")
 
     @property
     def is_here(self) -> bool:
@@ -300,15 +300,16 @@ class History:
 
 @frozen
 class BackupNetwork:
-    """Where the backup server of 1.x listened."""
+    """Where followers of a continuous backup connect. What they get is not encrypted, and holds the private key: leave
+    it at this machine's own address, and come from elsewhere through a tunnel (the manual's page Back up)."""
 
-    listen_address: str = key(AN_ADDRESS, "Its address.", default="127.0.0.1")
+    listen_address: str = key(AN_ADDRESS, "The address.", default="127.0.0.1")
     listen_port: int = key(a_port(27810), "Its port.", default=27810)
 
 
 @frozen
 class BackupLogging:
-    """The backup server's own log."""
+    """The own log of the backup server of 1.x: read and checked, without effect. It is all in the server's log."""
 
     level: str = key(A_LEVEL, "Its level.", default="info")
     path: Path | None = key(A_PATH, "Its file.", default=Path("/var/log/realm-object-server-backup-server.log"))
@@ -316,9 +317,9 @@ class BackupLogging:
 
 @frozen
 class Backup:
-    """The backup server of 1.x (Enterprise). The section is read and checked, but has no effect yet."""
+    """Continuous backup: `realm-backup --follow` gets a copy of everything, then every commit."""
 
-    enable: bool = key(A_TRUTH, "Whether it was on.", default=False)
+    enable: bool = key(A_TRUTH, "Whether followers are let in.", default=False)
     network: BackupNetwork = section(BackupNetwork)
     logging: BackupLogging = section(BackupLogging)
 

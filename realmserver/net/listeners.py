@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
-from twisted.web.server import Site
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from realmserver.net.admission import Admission, Admitting
 from realmserver.net.tls import ServerTls, over_tls
@@ -58,7 +57,7 @@ class Listener(Service):
         else:
             self.port = self._socket.getsockname()[1]
 
-    def serve(self, site: Site, admission: Admission | None = None) -> None:
+    def serve(self, site: IProtocolFactory, admission: Admission | None = None) -> None:
         """Let clients in, to ``site``; ``admission`` says how many. The port must be open."""
         opened, self._socket = self._socket, None
         assert opened is not None, f"{self.section}: the port is not open"

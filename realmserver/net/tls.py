@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime, ITransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+    ITransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 from zope.interface import implementer
 
 from realmserver.auth.certificates import ServerCertificate, load_certificate
@@ -72,7 +77,7 @@ class ServerTls:
         return connection
 
 
-def over_tls(tls: ServerTls, site: Site, reactor: IReactorTime) -> TLSMemoryBIOFactory:
+def over_tls(tls: ServerTls, site: IProtocolFactory, reactor: IReactorTime) -> TLSMemoryBIOFactory:
     """What serves ``site`` to clients that speak TLS."""
     return _Factory(tls, False, site, reactor)
 

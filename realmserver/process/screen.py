@@ -17,6 +17,7 @@ _WHAT = {
     "proxy.https": "apps: sync and HTTP, by TLS",
     "network.sync": "sync only",
     "network.http": "HTTP only",
+    "backup.network": "continuous backup",
 }
 
 

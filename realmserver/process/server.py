@@ -15,9 +15,9 @@ from typing import Any, Final, NoReturn, Protocol
 from attrs import frozen
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
-from twisted.web.server import Site
 
 from realmserver import log
 from realmserver._version import __version__
@@ -59,7 +59,7 @@ class Parts:
     many connections there may be, None without a limit."""
 
     services: Sequence[IService]
-    sites: Mapping[str, Site]
+    sites: Mapping[str, IProtocolFactory]
     files: Sequence[tuple[str, str]]
     warnings: Sequence[str]
     notices: Sequence[str]

@@ -88,8 +88,8 @@ def bystander(directory: Path, what: str, tables: Sequence[str]) -> Iterator[Bys
 
 
 def copy_environment(directory: Path, what: str, target: int) -> None:
-    """Copy the newest state of the environment in ``directory`` to the file with the descriptor ``target``, which is
-    open for writing and empty: without the room that is free inside. Not durable before the caller has synced it.
+    """Copy the newest state of the environment in ``directory`` to the descriptor ``target``, a new file or a pipe:
+    without the room that is free inside. Not durable before the caller has synced it.
 
     Raises :class:`UnknownFormat` or :class:`StoreError` for what is wrong with the environment, OSError for what is
     wrong with the target.
@@ -100,8 +100,7 @@ def copy_environment(directory: Path, what: str, target: int) -> None:
             env.copyfd(target, compact=True)
             return
         except lmdb.MapResizedError:
-            os.ftruncate(target, 0)
-            os.lseek(target, 0, os.SEEK_SET)
+            continue  # found before anything was written
         except lmdb.Error as error:
             raise _copy_error(what, error) from error
         finally:
@@ -112,7 +111,7 @@ def copy_environment(directory: Path, what: str, target: int) -> None:
 def _open(directory: Path, what: str, tables: int) -> "lmdb.Environment":
     data = directory / DATA_FILE
     try:
-        length = check_data_file(data, what)
+        length = _length(data, what)
         _prepare_lock_file(directory / LOCK_FILE, data)
         # Not larger than the file: whatever a damaged page names beyond its end would kill this process.
         return lmdb.open(
@@ -128,6 +127,14 @@ def _open(directory: Path, what: str, tables: int) -> "lmdb.Environment":
         raise store_error(f"{what}: {data}", error) from error
     except lmdb.Error as error:
         raise read_error(f"{what}: {data} cannot be opened", error) from error
+
+
+def _length(data: Path, what: str) -> int:
+    """As :func:`check_data_file`; a file that has grown between two looks at it only seems to be cut short."""
+    try:
+        return check_data_file(data, what)
+    except UnknownFormat:
+        return check_data_file(data, what)
 
 
 def _prepare_lock_file(lock: Path, data: Path) -> None:
@@ -146,3 +153,20 @@ def _copy_error(what: str, error: "lmdb.Error") -> Exception:
         return OSError(code, os.strerror(code))
     found = read_error(what, error)
     return found if isinstance(found, UnknownFormat) else StoreError(f"{what}: it cannot be copied: {error}")
+
+
+def state_number(directory: Path, what: str) -> int:
+    """LMDB's number of the newest state of the environment in ``directory``. Raises as :func:`bystander`."""
+    for _ in range(_ATTEMPTS):
+        env = _open(directory, what, 0)
+        try:
+            # Not what LMDB's meta page says, which is ahead of what readers see while a commit is under way.
+            with env.begin() as txn:
+                return int(txn.id())
+        except lmdb.MapResizedError:
+            continue
+        except lmdb.Error as error:
+            raise read_error(what, error) from error
+        finally:
+            env.close()
+    raise StoreError(f"{what}: it grows faster than it can be opened")

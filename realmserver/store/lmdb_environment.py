@@ -65,6 +65,14 @@ _META: Final = struct.Struct("@NHHHH" + "IIPN" + "IHHNNNNN" * 2 + "NN")
 _MAGIC: Final = 0xBEEFC0DE
 _DATA_VERSION: Final = 1
 
+Change = tuple[str, bytes, bytes | None]
+"""A table, a key, and what was put there; None: it was deleted."""
+
+Committed = Callable[[Path, int, list[Change]], None]
+"""Hears of a transaction that is durable: the environment's directory, LMDB's number of the state after it, which is
+one more than before it, and what has changed, in order. Called by the thread that wrote, in the order of the numbers;
+it must neither raise nor wait."""
+
 _Result = TypeVar("_Result")
 
 
@@ -99,21 +107,36 @@ class Reading:
 
 
 class Writing(Reading):
-    """The one transaction that writes."""
+    """The one transaction that writes. ``changes`` gathers what it does, if somebody wants to know."""
 
-    __slots__ = ()
+    __slots__ = ("changes",)
+
+    def __init__(
+        self,
+        txn: "lmdb.Transaction[bytes]",
+        tables: "dict[str, lmdb._Database]",
+        changes: list[Change] | None = None,
+    ) -> None:
+        super().__init__(txn, tables)
+        self.changes = changes
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Put ``value`` under ``key``, in the place of what is there."""
         self.txn.put(key, value, db=self._tables[table])
+        if self.changes is not None:
+            self.changes.append((table, key, value))
 
     def put_last(self, table: str, key: bytes, value: bytes) -> None:
         """As :meth:`put`, for a key after all others, which fills pages better. Raises LMDB's error if it is not."""
         self.txn.put(key, value, db=self._tables[table], append=True)
+        if self.changes is not None:
+            self.changes.append((table, key, value))
 
     def delete(self, table: str, key: bytes) -> None:
         """Delete ``key`` if it is there."""
         self.txn.delete(key, db=self._tables[table])
+        if self.changes is not None:
+            self.changes.append((table, key, None))
 
     def delete_prefix(self, table: str, prefix: bytes) -> None:
         """Delete the keys that begin with ``prefix``."""
@@ -125,6 +148,8 @@ class Writing(Reading):
         with self.txn.cursor(self._tables[table]) as cursor:
             more = cursor.set_range(first) if first else cursor.first()
             while more and deleted != limit and (key := cursor.key()) and belongs(key):  # past the end it is empty
+                if self.changes is not None:
+                    self.changes.append((table, bytes(key), None))
                 more = cursor.delete()
                 deleted += 1
         return deleted
@@ -204,6 +229,7 @@ class Environment:
     ``what`` names it in error texts, ``tables`` are the tables it must have; those among ``later_tables`` are added
     where they are missing. ``map_size`` is the smallest map in bytes, ``patience`` the seconds a growing map waits for
     views of older states. Raises :class:`UnknownFormat` for what is not such an environment, and :class:`StoreError`.
+    ``committed`` hears of each transaction that wrote.
     """
 
     def __init__(
@@ -215,7 +241,9 @@ class Environment:
         later_tables: Sequence[str] = (),
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
+        committed: Committed | None = None,
     ) -> None:
+        self._committed = committed
         self._directory = directory
         self._what = what
         self._table_names = tables
@@ -295,7 +323,11 @@ class Environment:
                 while True:
                     try:
                         with self._open_env().begin(write=True) as txn:
-                            return change(Writing(txn, self._tables))
+                            writing = Writing(txn, self._tables, None if self._committed is None else [])
+                            result, number = change(writing), txn.id()
+                        if self._committed is not None and writing.changes:
+                            self._committed(self._directory, number, writing.changes)
+                        return result
                     except lmdb.MapFullError:
                         self._grow(size)
             except lmdb.Error as error:

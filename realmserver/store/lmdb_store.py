@@ -37,6 +37,7 @@ from realmserver.store.lmdb_environment import (
     DATA_FILE,
     INITIAL_MAP_SIZE,
     PATIENCE,
+    Committed,
     Environment,
     Reading,
     View,
@@ -186,7 +187,7 @@ class LmdbRealmStore:
 class LmdbStore:
     """A :class:`~realmserver.store.interface.Store` in the data directory ``root``, which is made if missing.
 
-    ``random_bytes`` gives the bytes of Realm ids; ``map_size`` and ``patience`` are those of
+    ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
     :class:`~realmserver.store.lmdb_environment.Environment`. Raises :class:`StoreError` if another server uses the
     directory.
     """
@@ -198,7 +199,11 @@ class LmdbStore:
         random_bytes: Callable[[int], bytes],
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
+        committed: Committed | None = None,
+        exchanged: Callable[[Path], None] = lambda directory: None,
     ) -> None:
+        self._committed = committed
+        self._exchanged = exchanged
         self._root = root
         self._random_bytes = random_bytes
         self._map_size = map_size
@@ -261,7 +266,13 @@ class LmdbStore:
 
     def _open_realm(self, name: str, directory: Path) -> LmdbRealmStore:
         environment = Environment(
-            directory, name, TABLES, later_tables=LATER_TABLES, map_size=self._map_size, patience=self._patience
+            directory,
+            name,
+            TABLES,
+            later_tables=LATER_TABLES,
+            map_size=self._map_size,
+            patience=self._patience,
+            committed=self._committed,
         )
         try:
             realm = LmdbRealmStore(name, environment, self._closed)
@@ -269,6 +280,7 @@ class LmdbStore:
             environment.close()
             raise
         if environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk"):
+            self._exchanged(directory)
             return self._open_realm(name, directory)
         return realm
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from realmserver.store.interface import StoreError, UnknownFormat
 from realmserver.store.layout import DirectoryLock, make_directories, store_error
-from realmserver.store.lmdb_environment import INITIAL_MAP_SIZE, PATIENCE, Environment, Writing
+from realmserver.store.lmdb_environment import INITIAL_MAP_SIZE, PATIENCE, Committed, Environment, Writing
 from realmserver.store.system import Values, check_place, check_table, conflict
 
 SYSTEM: Final = "system"
@@ -36,18 +36,26 @@ def _key(table: str, key: bytes) -> bytes:
 class LmdbSystemStore:
     """A :class:`~realmserver.store.system.SystemStore` in the data directory ``root``, which is made if missing.
 
-    ``map_size`` and ``patience`` are those of :class:`~realmserver.store.lmdb_environment.Environment`. Raises
-    :class:`StoreError` if another server has it, :class:`UnknownFormat`, ``StoreFull``.
+    ``map_size``, ``patience`` and ``committed`` are those of
+    :class:`~realmserver.store.lmdb_environment.Environment`. Raises :class:`StoreError` if another server has it,
+    :class:`UnknownFormat`, ``StoreFull``.
     """
 
-    def __init__(self, root: Path, *, map_size: int = INITIAL_MAP_SIZE, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        map_size: int = INITIAL_MAP_SIZE,
+        patience: float = PATIENCE,
+        committed: Committed | None = None,
+    ) -> None:
         try:
             make_directories(root)
         except OSError as error:
             raise store_error(str(root), error) from error
         self._lock = DirectoryLock(root / LOCK_FILE)
         try:
-            self._environment = _open(root, map_size, patience)
+            self._environment = _open(root, map_size, patience, committed)
         except StoreError:
             self._lock.release()
             raise
@@ -87,7 +95,7 @@ class LmdbSystemStore:
         self._lock.release()
 
 
-def _open(root: Path, map_size: int, patience: float) -> Environment:
+def _open(root: Path, map_size: int, patience: float, committed: Committed | None) -> Environment:
     directory = root / SYSTEM
     try:
         if (root / CREATING).exists():  # a crash has left it
@@ -100,7 +108,7 @@ def _open(root: Path, map_size: int, patience: float) -> Environment:
             Environment.create(directory, root / CREATING, WHAT, TABLES, fill, map_size=map_size)
     except OSError as error:
         raise store_error(f"{WHAT}: {directory}", error) from error
-    environment = Environment(directory, WHAT, TABLES, map_size=map_size, patience=patience)
+    environment = Environment(directory, WHAT, TABLES, map_size=map_size, patience=patience, committed=committed)
     try:
         with environment.view() as view:
             identity = view.get(META, IDENTITY_KEY)

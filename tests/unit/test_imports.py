@@ -21,7 +21,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "merge": ("changeset",),
     "store": (),
     "realms": ("changeset", "merge", "store.interface"),
-    "backup": ("changeset", "realms", "store"),
+    "backup": ("_version", "auth.tokens", "changeset", "log", "metrics", "realms", "store"),
     "sync": ("realms.requests",),
     "config": ("auth.certificates", "auth.keys"),
     "auth": ("log", "store"),
@@ -29,7 +29,10 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "http": ("_version", "auth", "config", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "http", "log", "metrics", "realms", "store", "sync"),
     "process": ("_version", "log", "net.admission", "net.listeners"),
-    "wiring": ("auth", "config", "http", "log", "metrics", "net", "process", "realms.requests", "store"),
+    "wiring": (
+        *("auth", "backup.feed", "config", "http", "log", "metrics", "net", "process"),
+        *("realms.requests", "store"),
+    ),
     "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
     "cli": ("_version", "auth", "backup", "config", "realms.paths", "store.layout", "tap"),
 }

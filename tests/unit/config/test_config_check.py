@@ -234,7 +234,7 @@ def test_what_has_no_effect_yet_says_so(tmp_path: Path) -> None:
         "auth.sync_hosts",
         "auth.providers.google",
         "auth.providers.facebook",
-        "backup",
+        "backup.logging",
     ]
     assert notices(tmp_path, "auth: {providers: {password: , realm: {}}}\nbackup: {enable: false}\n") == []
 
@@ -299,3 +299,8 @@ def test_files_that_are_closed_to_the_server_are_told(tmp_path: Path) -> None:
     machine = Machine(datetime.now(UTC), lambda *_: None)
     (problem,) = problems(tmp_path, f"proxy: {{https: {{enable: true, {files}}}}}", machine)
     assert "server.key may not be read by the user the server runs as; change its owner" in problem
+
+
+def test_a_backup_listener_that_others_can_reach_is_told(tmp_path: Path) -> None:
+    found = notices(tmp_path, "backup: {enable: true, network: {listen_address: '::'}}\n")
+    assert [notice.split(":")[0] for notice in found] == ["backup.logging", "backup.network.listen_address"]
