@@ -353,8 +353,11 @@ class Environment:
         """
         with self._writing, self._gate:
             env = self._open_env()
-            if self._views or not _is_mostly_free(env, self._tables):
-                return False
+            try:
+                if self._views or not _is_mostly_free(env, self._tables):
+                    return False
+            except lmdb.Error:
+                return False  # a damaged file: whoever reads it is told
             copy = workplace / DATA_FILE
             try:
                 workplace.mkdir(DIRECTORY_MODE)

@@ -188,8 +188,8 @@ class LmdbStore:
     """A :class:`~realmserver.store.interface.Store` in the data directory ``root``, which is made if missing.
 
     ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
-    :class:`~realmserver.store.lmdb_environment.Environment`. Raises :class:`StoreError` if another server uses the
-    directory.
+    :class:`~realmserver.store.lmdb_environment.Environment`; ``exchanged`` hears of the directory of a Realm whose file
+    has been exchanged for a smaller one. Raises :class:`StoreError` if another server uses the directory.
     """
 
     def __init__(

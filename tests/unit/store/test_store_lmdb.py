@@ -521,8 +521,10 @@ def _shrinkable(root: Path) -> None:
 def test_a_realm_gives_its_room_back_when_it_is_opened_next(root: Path) -> None:
     _shrinkable(root)
     before = _room(root)
-    with closing(open_store(root)) as store:
+    exchanged: list[Path] = []
+    with closing(LmdbStore(root, random_bytes=os.urandom, exchanged=exchanged.append)) as store:
         realm = store.open("/a/b", create=False)
+        assert exchanged == [root / "user_data" / "a" / "b.realm"]
         assert before > 3_000_000 > 500_000 > _room(root)
         assert (realm.head().version, realm.head().base_version) == (200, 190)
         with realm.snapshot() as snapshot:
