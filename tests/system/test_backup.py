@@ -120,7 +120,12 @@ def test_a_backup_that_is_stopped_leaves_nothing_and_the_server_goes_on(
         shutil.copytree(next((server_process.root / "user_data").rglob("*.realm")), tmp_path / "copy.realm")
         shutil.move(tmp_path / "copy.realm", server_process.root / "user_data" / f"more{each}.realm")
     target = tmp_path / "new" / "target"
-    process = subprocess.Popen([BIN / "realm-backup", server_process.root, target], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [BIN / "realm-backup", server_process.root, target],
+        stdout=subprocess.PIPE,
+        # Where the tests run in the background of a script, SIGINT is ignored, and would be here.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     process.stdout.readline()  # the first tenth
     process.send_signal(number)

@@ -20,6 +20,7 @@ from test_backup import load, run
 
 from realmserver.backup import frames
 from realmserver.backup.frames import FrameReader, frame
+from realmserver.realms.live import FOLD_DELAY
 
 pytestmark = pytest.mark.system
 
@@ -196,6 +197,19 @@ def test_killed_and_resumed_many_times_the_target_is_whole_every_time(
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def wait_until_still(root: Path) -> None:
+    """Until the stored values of all Realms have followed their logs: nothing is written any more."""
+    files = list((root / "user_data").rglob("data.mdb"))
+    end = time.monotonic() + PATIENCE
+    seen, since = [0], time.monotonic()
+    while time.monotonic() - since < 2 * FOLD_DELAY:
+        assert time.monotonic() < end, "the server does not stop writing"
+        found = [file.stat().st_mtime_ns for file in files]
+        if found != seen:
+            seen, since = found, time.monotonic()
+        time.sleep(0.1)
+
+
 def test_what_has_not_changed_is_not_copied_again(source: tuple[ServerProcess, int], tmp_path: Path) -> None:
     server, port = source
     login = log_in(server.port)
@@ -209,6 +223,8 @@ def test_what_has_not_changed_is_not_copied_again(source: tuple[ServerProcess, i
         one.write(new_object(1))
         wait_until_in_step(server, 2, follower)
         assert follower.text().count("copied user_data") == 2, "a commit is no reason for a copy"
+        wait_until_still(server.root)
+        wait_until_in_step(server, 2, follower)
         follower.stop()
     one.write(new_object(2))
     with following(server, port, target) as follower:

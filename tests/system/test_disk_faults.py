@@ -108,6 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_writing_until_there_is_room_again(tmp_path: Path, small_disk: Path) -> None:
     with Run(tmp_path) as run:
         run.server.root = small_disk / "data"
+        run.server.settings = "limits: {disk_reserve: 0}\n"  # the disk is smaller than the usual reserve
         ballast = small_disk / "ballast"
         run.begin(**LOAD, large=0.5)
         full = "no room is left"
