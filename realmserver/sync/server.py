@@ -107,7 +107,9 @@ def decoded(data: bytes, limits: Limits) -> c2s.ClientMessage | MalformedMessage
     try:
         return c2s.decode_client_message(data, limits)
     except MalformedMessage as error:
-        return error
+        # Its traceback holds frames, and with them the inflated body, for as long as anyone has the error.
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
 
 
 class ServerConnection:

@@ -10,6 +10,7 @@ from realmserver.realms.requests import DownloadCursor, DownloadEntry, SaltedVer
 from realmserver.sync import client_messages as c2s
 from realmserver.sync import server_messages as s2c
 from realmserver.sync.bodies import EncodedBody, encode_download_body
+from realmserver.sync.server import decoded
 from realmserver.sync.syntax import (
     CLIENT_LIMITS,
     MAX_INT,
@@ -379,3 +380,11 @@ def test_arbitrary_bytes_decode_or_are_malformed(data: bytes) -> None:
             decode(data, SERVER_LIMITS)
         except MalformedMessage as error:
             assert error.code in (101, 103)  # noqa: PT017 - any other exception fails the test
+
+
+def test_the_error_of_a_body_does_not_keep_the_body() -> None:
+    """Its traceback would: the frames in it hold what was inflated."""
+    bomb = zlib.compress(bytes(100_000))
+    error = decoded(b"upload 1 1 50000 %d 2 0 0\n" % len(bomb) + bomb, SERVER_LIMITS)
+    assert isinstance(error, MalformedMessage)
+    assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
