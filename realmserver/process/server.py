@@ -2,8 +2,8 @@
 
 What this module keeps true: a start succeeds as a whole or ends with one line that says why; nothing is accepted before
 everything is wired, and nothing is opened that a fork or a change of user (twistd does both) would break; a stop closes
-the ports first and then gives clients and commits their time. It knows no rooms: :class:`Parts` is how ``tap`` hands
-them over. Follows ``spec/http-api.md`` 6.1.
+the ports first and then gives clients and commits their time. It knows no rooms: :class:`Parts` is how ``wiring``
+hands them over. Follows ``spec/http-api.md`` 6.1.
 """
 
 import signal

@@ -4,8 +4,6 @@ builds it in ``run-tests``; the README, which Sphinx does not see, is checked he
 import ast
 import re
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from realmserver.config.load import load
 from realmserver.config.model import Configuration
 from realmserver.config.schema import all_keys
 from realmserver.log import LEVELS
+from realmserver.metrics import Metrics
 from realmserver.sync import bodies, errors, server, syntax
 from realmserver.sync.errors import Code
 from realmserver.tap import Options
@@ -139,9 +138,8 @@ def test_the_page_on_running_names_every_option() -> None:
     assert sorted((known | shorts) - words) == []
 
 
-@pytest.mark.skipif(find_spec("realmserver.metrics") is None, reason="the server has no metrics yet")
 def test_the_page_on_monitoring_has_a_table_of_all_figures() -> None:
-    figures = import_module("realmserver.metrics").Metrics()
+    figures = Metrics()
     figures.watch_disk(ROOT)
     figures.watch_log([0] * len(LEVELS), LEVELS)
     figures.certificate_expires(0.0)
