@@ -168,7 +168,7 @@ class SyncConnection(WebSocketServerProtocol):
         self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
-        self._intake = Intake(host.reactor, super().dataReceived, host.reactor.seconds)
+        self._intake = Intake(shared.turns, super().dataReceived, lambda: self._frame_left, host.reactor.seconds)
         self._inbox = Inbox(
             lambda payload: self.feed(lambda machine: machine.receive(payload)),
             lambda message, size: self.feed(lambda machine: machine.receive_decoded(message, size)),
@@ -177,7 +177,8 @@ class SyncConnection(WebSocketServerProtocol):
         )
         self._holdings = Holdings(self, shared, self._overfull)
         self._opening = 0
-        self._fragments = 0
+        self._fragments = 0  # of the message that is being received
+        self._frame_left = 0  # bytes of its last frame that are still to come
         self._sent = 0
         self._cause: Failure | None = None
         self.last_heard: float = host.reactor.seconds()
@@ -223,15 +224,18 @@ class SyncConnection(WebSocketServerProtocol):
             super().dataReceived(data)
         else:
             self._intake.received(data)
+            self._acknowledge()
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
+        self._frame_left = length
         self._fragments += 1
         if self._fragments > MAX_FRAGMENTS:
             self._protocol_violation("too many fragments")
 
     def onMessageFrameData(self, payload: bytes) -> None:
         super().onMessageFrameData(payload)
+        self._frame_left -= len(payload)
         self._holdings.message_part(len(payload))
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -240,7 +244,6 @@ class SyncConnection(WebSocketServerProtocol):
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self._report.received(payload)
             self._inbox.put(payload)
-            self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for

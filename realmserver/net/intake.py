@@ -1,36 +1,72 @@
-"""How a connection is read from: in turns, so that one that says much does not keep the others waiting.
+"""How connections are read from: in turns, so that those that say much do not keep the others waiting.
 
-Keeps true: in one turn of the reactor a connection is heard for about TURN, or for one message if that takes longer;
-after such a turn it waits for as long as it took, so that whatever it says it has half of the reactor's time at most.
-Whoever has a reason to read no more of it names it; it is read from again when no reason is left. It knows nothing of
-what is read.
+Keeps true: in one turn a connection is heard for about TURN, or for one message if that takes longer. Then it waits for
+its next turn with all others that have had one, and between two of these turns the reactor looks around: whoever says
+little is heard at once, however many say much. Whoever has a reason to read no more of a connection names it; it is
+read from again when no reason is left. Nothing here knows what is read.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
-TURN: Final = 0.001
-"""Seconds: a few dozen small messages."""
+TURN: Final = 0.0005
+"""Seconds: a few small messages."""
 
-SLICE: Final = 4096
-"""Bytes between two looks at the clock."""
+SLICE: Final = 256
+"""Bytes between two looks at the clock: a few messages, each of which may be dear."""
 
 _ITS_TURN_IS_OVER: Final = "turn"
 
 
-class Intake:
-    """``take`` is given what ``transport`` delivers; ``clock`` measures what that takes, in seconds."""
+class Turns:
+    """The connections that wait for their next turn. There is one for all connections of a service."""
 
-    def __init__(self, reactor: IReactorTime, take: Callable[[bytes], None], clock: Callable[[], float]) -> None:
-        self.transport: Any = None
+    def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
+        self._waiting: OrderedDict[Intake, Callable[[], None]] = OrderedDict()  # the one that has waited longest first
+        self._is_due = False
+
+    def wait(self, intake: "Intake", take_turn: Callable[[], None]) -> None:
+        """Call ``take_turn`` when ``intake`` has its turn."""
+        self._waiting[intake] = take_turn
+        self._go_on()
+
+    def leave(self, intake: "Intake") -> None:
+        """``intake`` does not wait any more, if it did."""
+        self._waiting.pop(intake, None)
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._is_due:
+            self._is_due = True
+            self._reactor.callLater(0, self._next)
+
+    def _next(self) -> None:
+        self._is_due = False
+        try:
+            if self._waiting:
+                _, take_turn = self._waiting.popitem(last=False)
+                take_turn()
+        finally:
+            self._go_on()
+
+
+class Intake:
+    """``take`` is given what ``transport`` delivers; ``clock`` measures what that takes, in seconds. ``cheap`` says how
+    many of the next bytes only add to a message that has begun, and are not worth a look at the clock."""
+
+    def __init__(
+        self, turns: Turns, take: Callable[[bytes], None], cheap: Callable[[], int], clock: Callable[[], float]
+    ) -> None:
+        self.transport: Any = None
+        self._turns = turns
         self._take = take
+        self._cheap = cheap
         self._clock = clock
         self._left = b""
         self._reasons: set[str] = set()
-        self._wait: IDelayedCall | None = None
         self._is_taking = False
         self._is_reading = True
 
@@ -58,9 +94,7 @@ class Intake:
     def stop(self) -> None:
         """The connection is over: forget what is left."""
         self._left = b""
-        if self._wait is not None:
-            self._wait.cancel()
-            self._wait = None
+        self._turns.leave(self)
 
     def _go_on(self) -> None:
         if self._is_taking:
@@ -69,15 +103,14 @@ class Intake:
         begun = self._clock()
         try:
             while self._left and not self._reasons:
-                data, self._left = self._left[:SLICE], self._left[SLICE:]
+                size = max(SLICE, self._cheap())
+                data, self._left = self._left[:size], self._left[size:]
                 self._take(data)
-                took = self._clock() - begun
-                if took > TURN:
+                if self._clock() - begun > TURN:
                     self.pause(_ITS_TURN_IS_OVER)
-                    self._wait = self._reactor.callLater(took, self._next_turn)
+                    self._turns.wait(self, self._next_turn)
         finally:
             self._is_taking = False
 
     def _next_turn(self) -> None:
-        self._wait = None
         self.resume(_ITS_TURN_IS_OVER)

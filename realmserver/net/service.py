@@ -97,7 +97,7 @@ class SyncService(Service):
         self._limits = limits or Limits()
         self._refused = refused or Refusals(self.metrics, reactor.seconds)
         self.admission: Admission = admission or Admission(ConnectionLimits(), self._refused, reactor.seconds)
-        self.shared: Shared = Shared(self._limits, self._refused, self.metrics, self._crowded, reactor.seconds)
+        self.shared: Shared = Shared(self._limits, self._refused, self.metrics, self._crowded, reactor)
         self._stop_timeout = stop_timeout
         self._gate = gate
         self._store = store

@@ -6,9 +6,12 @@ Everything here is touched on the reactor thread only, :class:`~realmserver.net.
 from collections.abc import Callable
 from typing import Protocol
 
+from twisted.internet.interfaces import IReactorTime
+
 from realmserver.config.limits import MEBIBYTE, Limits
 from realmserver.metrics import Metrics
 from realmserver.net.admission import Refused
+from realmserver.net.intake import Turns
 from realmserver.net.ledger import Ledger
 from realmserver.net.quotas import BoundRealms, NewRealms
 from realmserver.realms.waiting import WaitingRoom
@@ -24,7 +27,7 @@ class Holder(Protocol):
 
 class Shared:
     """``limits`` as configured; ``refused`` hears of what is turned down; ``crowded`` of the uploads that wait being
-    many, and being few again; ``now`` gives seconds."""
+    many, and being few again."""
 
     def __init__(
         self,
@@ -32,9 +35,10 @@ class Shared:
         refused: Refused,
         metrics: Metrics,
         crowded: Callable[[bool], None],
-        now: Callable[[], float],
+        reactor: IReactorTime,
     ) -> None:
         self.limits = limits
+        self.turns = Turns(reactor)
         self.refused = refused
         self.messages = syntax.Limits(body=limits.message_size * MEBIBYTE)
         self.room = WaitingRoom(limits.upload_backlog_per_realm * MEBIBYTE, limits.upload_backlog * MEBIBYTE, crowded)
@@ -49,4 +53,4 @@ class Shared:
             metrics.unread_bytes.set,
         )
         self.bound = BoundRealms(limits.realms_per_user)
-        self.new = NewRealms(limits.new_realms_per_user, now)
+        self.new = NewRealms(limits.new_realms_per_user, reactor.seconds)

@@ -188,7 +188,10 @@ class LiveRealm(Generic[Body]):
 
     def open(self, done: Done[None], permit: Permit = no_question) -> None:
         """Make sure that the Realm exists and opens. ``permit``: whether it may be made if it does not."""
-        self._call(lambda realm: None, done, permit)
+        if self._realm is not None:
+            done(None)
+        else:
+            self._call(lambda realm: None, done, permit)
 
     def allocate(self, owner: str, done: Done[ClientFile], permit: Permit = no_question) -> None:
         """Give out a new client file for user ``owner``; ``permit`` as in :meth:`open`."""
