@@ -165,7 +165,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._machine.crowded(shared.room.is_crowded)
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         self._bindings: dict[Session, Binding] = {}
-        self.transport: Any  # TCP or TLS, and its own push producer; autobahn leaves the type open
+        self.transport: Any  # TCP or TLS, None after the end; its own push producer; autobahn leaves the type open
         self._inputs: deque[Input] = deque()
         self._is_deciding = False
         self._intake = Intake(shared.turns, super().dataReceived, lambda: self._frame_left, host.reactor.seconds)
@@ -180,6 +180,8 @@ class SyncConnection(WebSocketServerProtocol):
         self._fragments = 0  # of the message that is being received
         self._frame_left = 0  # bytes of its last frame that are still to come
         self._sent = 0
+        self._is_paused = False
+        self._postponed: FetchDownload | None = None
         self._cause: Failure | None = None
         self.last_heard: float = host.reactor.seconds()
         self.last_bound: float = self.last_heard
@@ -274,15 +276,21 @@ class SyncConnection(WebSocketServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cause = reason  # autobahn does not pass it on
         super().connectionLost(reason)
+        self.transport = None  # it may hold megabytes that nobody has read, and we hold ourselves until a collection
 
     # The transport's side: a push producer, told to pause while the peer does not read.
 
     def pauseProducing(self) -> None:
+        self._is_paused = True
         self._holdings.unread(self._sent)
         self.feed(lambda machine: machine.writable(False))
 
     def resumeProducing(self) -> None:
+        self._is_paused = False
         self._holdings.read()
+        postponed, self._postponed = self._postponed, None
+        if postponed is not None and postponed.session in self._bindings:
+            self._fetch(self._bindings[postponed.session], postponed)
         self.feed(lambda machine: machine.writable(True))
 
     def stopProducing(self) -> None:
@@ -318,7 +326,8 @@ class SyncConnection(WebSocketServerProtocol):
         """End the connection at once, without a word to the peer. ``reason`` is for the log, ``ending`` for the
         figures (one of ``metrics.ENDINGS``)."""
         self._report.dropped(reason, ending)
-        self.transport.abortConnection()
+        if self.transport is not None:
+            self.transport.abortConnection()
 
     def overdrawn(self, limit: str) -> None:
         """The connection holds on to memory that others need (a limit of the process, named as in ``limits``)."""
@@ -347,7 +356,10 @@ class SyncConnection(WebSocketServerProtocol):
             case Ask(session, request):
                 self._ask(self._bindings[session], request)
             case FetchDownload(session):
-                self._fetch(self._bindings[session], decision)
+                if self._is_paused:  # by the DOWNLOAD before it; the decision is older than that
+                    self._postponed = decision
+                else:
+                    self._fetch(self._bindings[session], decision)
             case Open():
                 self._open(decision)
             case Leave(session):

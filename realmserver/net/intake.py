@@ -78,7 +78,7 @@ class Intake:
     def pause(self, reason: str) -> None:
         """Read no more, for ``reason``."""
         self._reasons.add(reason)
-        if self._is_reading:
+        if self._is_reading and self.transport is not None:
             self._is_reading = False
             self.transport.pauseProducing()
 
@@ -87,12 +87,13 @@ class Intake:
         if reason in self._reasons:
             self._reasons.discard(reason)
             self._go_on()
-            if not self._reasons and not self._is_reading:
+            if not self._reasons and not self._is_reading and self.transport is not None:
                 self._is_reading = True
                 self.transport.resumeProducing()
 
     def stop(self) -> None:
         """The connection is over: forget what is left."""
+        self.transport = None
         self._left = b""
         self._turns.leave(self)
 

@@ -267,18 +267,19 @@ def test_of_those_who_do_not_read_the_oldest_go(site: Site) -> None:
             writer.upload([UploadEntry(version, 0, 178_000_000_000, 0, changeset)], UploadCursor(version, 0))
         writer.send_message(c2s.Mark(1, 1).encode())
         writer.expect(s2c.Mark)
-    before = refused(site, "download_buffer")
+    before, memory = refused(site, "download_buffer"), site.forget_peak()
     token = site.login.access_token
     with ExitStack() as stack:
         lazy: list[RawSync] = []
-        for _ in range(14):
+        for _ in range(40):
             client = stack.enter_context(RawSync(site.port, upgrade_request(sync_path(token)), receive_buffer=4096))
             file = client.bind('"large"')
             client.send_message(c2s.Ident(1, file.ident, file.salt).encode())
             lazy.append(client)
-        eventually(lambda: refused(site, "download_buffer") > before)
+        eventually(lambda: refused(site, "download_buffer") >= before + 30)
         site.neighbours.talk()
         assert figures(site.port)["ros_sync_unread_bytes"] <= 17 * MEBIBYTE
+        assert site.peak_memory() - memory < (17 + 5 * 2) * MEBIBYTE, "they are gone, and so is what they left unread"
     eventually(lambda: figures(site.port)["ros_sync_unread_bytes"] == 0)
 
 
