@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 TURN: Final = 0.0005
 """Seconds: a few small messages."""
 
-SLICE: Final = 256
-"""Bytes between two looks at the clock: a few messages, each of which may be dear."""
+SLICE: Final = 64
+"""Bytes between two looks at the clock: a message or two, which may be dear ones."""
 
 _ITS_TURN_IS_OVER: Final = "turn"
 

@@ -23,6 +23,9 @@ COMPRESSION_LEVEL: Final = 1
 DECOMPRESSION_FAILED: Final = 101
 """The error for a body that does not inflate (``spec/protocol.md`` 3.1, last lines)."""
 
+PIECE: Final = 64 * 1024
+"""Bytes that go into the inflater, and come out of it, at a time."""
+
 _MOST_DIGITS: Final = 32
 """Digits of a number in an entry: 19 are needed, leading zeros are tolerated."""
 
@@ -82,7 +85,9 @@ def compressed(body: bytes) -> EncodedBody:
     return EncodedBody(False, len(body), body)
 
 
-def inflated(data: bytes, is_compressed: bool, uncompressed_size: int, compressed_size: int, limits: Limits) -> bytes:
+def inflated(
+    data: bytes, is_compressed: bool, uncompressed_size: int, compressed_size: int, limits: Limits
+) -> bytes | bytearray:
     """The body that ``data`` (all bytes after the head line) stands for.
 
     Raises :class:`MessageTooBig` if it is larger than ``limits.body``, :class:`BadContent` with 103 if the sizes
@@ -96,17 +101,38 @@ def inflated(data: bytes, is_compressed: bool, uncompressed_size: int, compresse
         if compressed_size:
             raise BadContent("a compressed size is given for a body that is not compressed")
         return data
-    inflater = zlib.decompressobj()
     try:
-        body = inflater.decompress(data, uncompressed_size + 1)
+        return _inflate(data, uncompressed_size)
     except zlib.error as error:
         raise BadContent(f"the body does not inflate: {error}", DECOMPRESSION_FAILED) from error
-    if len(body) != uncompressed_size or not inflater.eof or inflater.unused_data or inflater.unconsumed_tail:
-        raise BadContent("the body does not inflate to the stated size", DECOMPRESSION_FAILED)
+
+
+def _inflate(data: bytes, size: int) -> bytearray:
+    """``data`` inflated to ``size`` bytes, in one buffer of that size: zlib's own output is joined of pieces, which
+    takes twice the memory. Raises zlib.error and :class:`BadContent`."""
+    inflater = zlib.decompressobj()
+    body, filled, taken = bytearray(size), 0, 0
+    while taken < len(data) and not inflater.eof:
+        rest = data[taken : taken + PIECE]
+        taken += len(rest)
+        is_pending = True
+        while is_pending:
+            room = min(PIECE, size - filled + 1)  # one byte too many is enough to know
+            piece = inflater.decompress(rest, room)
+            if filled + len(piece) > size:
+                raise BadContent("the body inflates to more than the stated size", DECOMPRESSION_FAILED)
+            body[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            rest = inflater.unconsumed_tail
+            is_pending = not inflater.eof and (bool(rest) or len(piece) == room)
+    if filled < size or not inflater.eof:
+        raise BadContent("the body ends before it has the stated size", DECOMPRESSION_FAILED)
+    if inflater.unused_data or taken < len(data):
+        raise BadContent("something follows the compressed body", DECOMPRESSION_FAILED)
     return body
 
 
-def decode_upload_body(body: bytes, limits: Limits) -> tuple[UploadEntry, ...]:
+def decode_upload_body(body: bytes | bytearray, limits: Limits) -> tuple[UploadEntry, ...]:
     """The changesets of an UPLOAD; raises :class:`BadContent`."""
     return tuple(
         UploadEntry(client_version, server_version, timestamp, origin, changeset)
@@ -114,7 +140,7 @@ def decode_upload_body(body: bytes, limits: Limits) -> tuple[UploadEntry, ...]:
     )
 
 
-def decode_download_body(body: bytes, limits: Limits) -> tuple[DownloadEntry, ...]:
+def decode_download_body(body: bytes | bytearray, limits: Limits) -> tuple[DownloadEntry, ...]:
     """The changesets of a DOWNLOAD; raises :class:`BadContent`. The size before compaction is dropped: only a
     progress display would use it."""
     return tuple(
@@ -123,8 +149,9 @@ def decode_download_body(body: bytes, limits: Limits) -> tuple[DownloadEntry, ..
     )
 
 
-def _entries(body: bytes, pattern: re.Pattern[bytes], limits: Limits) -> list[tuple[list[int], bytes]]:
+def _entries(body: bytes | bytearray, pattern: re.Pattern[bytes], limits: Limits) -> list[tuple[list[int], bytes]]:
     found: list[tuple[list[int], bytes]] = []
+    view = memoryview(body)
     position = 0
     while position < len(body):
         match = pattern.match(body, position)
@@ -139,5 +166,5 @@ def _entries(body: bytes, pattern: re.Pattern[bytes], limits: Limits) -> list[tu
         if len(found) == limits.entries:
             raise BadContent(f"more than {limits.entries} changesets in one message")
         position = match.end() + size
-        found.append((numbers, body[match.end() : position]))
+        found.append((numbers, bytes(view[match.end() : position])))
     return found

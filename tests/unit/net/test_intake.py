@@ -1,7 +1,7 @@
 """How connections are read from: in turns, and not while there is a reason against it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -29,8 +29,8 @@ class Reading:
     bytes are not worth a look at the clock."""
 
     def __init__(self, cost: float = 0.0, beside: "Reading | None" = None) -> None:
-        self.reactor: Any = beside.reactor if beside is not None else Rounds()
-        self.turns: Turns = beside.turns if beside is not None else Turns(self.reactor)
+        self.reactor: Rounds = beside.reactor if beside is not None else Rounds()
+        self.turns: Turns = beside.turns if beside is not None else Turns(cast(Any, self.reactor))
         self.is_on = True
         self.cost = cost
         self.cheap = 0

@@ -1,5 +1,6 @@
 """Messages and bodies (spec/protocol.md 2)."""
 
+import random
 import zlib
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from realmserver.realms.requests import DownloadCursor, DownloadEntry, SaltedVersion, UploadCursor, UploadEntry
 from realmserver.sync import client_messages as c2s
 from realmserver.sync import server_messages as s2c
-from realmserver.sync.bodies import EncodedBody, encode_download_body
+from realmserver.sync.bodies import PIECE, EncodedBody, encode_download_body, inflated
 from realmserver.sync.server import decoded
 from realmserver.sync.syntax import (
     CLIENT_LIMITS,
@@ -17,6 +18,7 @@ from realmserver.sync.syntax import (
     MAX_PATH,
     MAX_TOKEN,
     SERVER_LIMITS,
+    BadContent,
     Limits,
     MalformedMessage,
     MessageTooBig,
@@ -285,6 +287,24 @@ def test_bodies_that_do_not_inflate_exactly_are_error_101() -> None:
     ):
         with pytest.raises(MalformedMessage) as caught:
             c2s.decode_client_message(_compressed(data, size), SERVER_LIMITS)
+        assert caught.value.code == 101
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 7])
+@pytest.mark.parametrize("is_noise", [False, True])
+def test_bodies_inflate_to_exactly_their_size_wherever_pieces_end(size: int, is_noise: bool) -> None:
+    body = random.Random(size).randbytes(size) if is_noise else b"1234567" * (size // 7) + b"7" * (size % 7)
+    data = zlib.compress(body, 6)
+    assert inflated(data, True, size, len(data), SERVER_LIMITS) == body
+    for wrong_data, wrong_size, says in [
+        (data, size - 1, "more than the stated size"),
+        (data, size + 1, "ends before"),
+        (data[:-1], size, "ends before"),
+        (data + b"x", size, "something follows"),
+        (data + bytes(2 * PIECE), size, "something follows"),
+    ]:
+        with pytest.raises(BadContent, match=says) as caught:
+            inflated(wrong_data, True, wrong_size, len(wrong_data), SERVER_LIMITS)
         assert caught.value.code == 101
 
 
