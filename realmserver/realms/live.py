@@ -4,7 +4,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 :class:`~realmserver.realms.fanout.Workers` and its result comes back as a call. What keeps order:
 
 - work that writes runs alone in its Realm (the *lane*), in the order it came;
-- uploads that wait together are integrated together and share one commit (group commit);
+- uploads that wait together are integrated together and share one commit (group commit), and so do client files that
+  are wanted together;
 - a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
   overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
@@ -55,6 +56,9 @@ MAX_BATCH_UPLOADS: Final = 256
 MAX_BATCH_SIZE: Final = 16 * 1024 * 1024
 """Bytes of uploads in one commit beyond the first upload: bounds the memory of a batch."""
 
+MAX_ALLOCATIONS: Final = 256
+"""Client files in one commit, for the same reason."""
+
 HEAVY: Final = 256 * 1024
 """Bytes of uploads from which on integrating them counts as heavy work: some hundredths of a second, at least."""
 
@@ -87,6 +91,15 @@ class _Call:
     work: Callable[[Realm], Callable[[], None]]
     failed: Callable[[RealmError], None]
     permit: Permit = no_question
+
+
+@frozen
+class _Allocation:
+    """A client file of ``owner`` is wanted. ``permit`` as in :class:`_Call`."""
+
+    owner: str
+    done: Done[ClientFile]
+    permit: Permit
 
 
 @frozen
@@ -138,7 +151,7 @@ class LiveRealm(Generic[Body]):
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next)
         self._realm: Realm | None = None
         self._head: Head | None = None
-        self._queue: deque[_Call | _Waiting] = deque()
+        self._queue: deque[_Call | _Allocation | _Waiting] = deque()
         self._waiting_size = 0
         self._progress: dict[int, _Waiting] = {}
         self._flush_due = False
@@ -196,13 +209,8 @@ class LiveRealm(Generic[Body]):
     def allocate(self, owner: str, done: Done[ClientFile], permit: Permit = no_question) -> None:
         """Give out a new client file for user ``owner``; ``permit`` as in :meth:`open`."""
 
-        def allocate(realm: Realm) -> ClientFile:
-            read_only = self._house.read_only()
-            if read_only is not None:
-                raise read_only
-            return realm.allocate(owner)
-
-        self._call(allocate, done, permit)
+        self._queue.append(_Allocation(owner, done, permit))
+        self._next()
 
     def client_version(self, ident: int, salt: int, done: Done[int]) -> None:
         """The last version of a client file that is here."""
@@ -358,8 +366,37 @@ class LiveRealm(Generic[Body]):
         if isinstance(first, _Call):
             self._queue.popleft()
             self._run(first.work, [first.failed], first.permit)
+        elif isinstance(first, _Allocation):
+            self._allocate(self._take_allocations(), first.permit)
         else:
             self._run_batch(self._take_batch())
+
+    def _take_allocations(self) -> list[_Allocation]:
+        """Those at the head of the queue that may share a commit. Only one while the Realm is not open: whether a new
+        one may be made is asked for each user by himself."""
+        most = MAX_ALLOCATIONS if self._realm is not None else 1
+        batch: list[_Allocation] = []
+        while self._queue and len(batch) < most and isinstance(first := self._queue[0], _Allocation):
+            batch.append(first)
+            self._queue.popleft()
+        return batch
+
+    def _allocate(self, batch: list[_Allocation], permit: Permit) -> None:
+        def work(realm: Realm) -> Callable[[], None]:
+            answers: Sequence[ClientFile | RealmError]
+            read_only = self._house.read_only()
+            if read_only is not None:
+                answers = [read_only] * len(batch)
+            else:
+                answers = realm.allocate_all([each.owner for each in batch])
+
+            def answer() -> None:
+                for each, result in zip(batch, answers, strict=True):
+                    each.done(result)
+
+            return answer
+
+        self._run(work, [each.done for each in batch], permit)
 
     def _take_batch(self) -> list[_Waiting]:
         """The uploads at the head of the queue that may share a commit."""
@@ -367,7 +404,7 @@ class LiveRealm(Generic[Body]):
         size = 0
         while self._queue and len(batch) < MAX_BATCH_UPLOADS:
             waiting = self._queue[0]
-            if isinstance(waiting, _Call):
+            if not isinstance(waiting, _Waiting):
                 break
             size += waiting.size
             if batch and size > MAX_BATCH_SIZE:
@@ -414,7 +451,7 @@ class LiveRealm(Generic[Body]):
     def _refuse_waiting(self, ident: int, error: RealmError) -> None:
         """Drop all that client file ``ident`` has waiting, because an earlier upload of it failed: integrating what
         came after would take that one for integrated, and it would be lost (``spec/protocol.md`` 3.5)."""
-        kept: deque[_Call | _Waiting] = deque()
+        kept: deque[_Call | _Allocation | _Waiting] = deque()
         refused: list[_Waiting] = []
         for each in self._queue:
             if isinstance(each, _Waiting) and each.upload.ident == ident:

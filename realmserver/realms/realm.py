@@ -114,16 +114,23 @@ class Realm:
 
     def allocate(self, owner: str) -> ClientFile:
         """A new client file of user ``owner``, durable when this returns (``spec/protocol.md`` 5.2)."""
+        return self.allocate_all([owner])[0]
+
+    def allocate_all(self, owners: Sequence[str]) -> list[ClientFile]:
+        """A new client file for each of ``owners``, in one durable transaction."""
         self._load_again()
-        client = ClientFile(
-            ident=self._head.last_ident + 1,
-            salt=self._environment.random_salt(),
-            owner=owner,
-            last_seen=self._environment.now(),
-            start_version=self._head.base_version,
-        )
-        self._append(Commit(clients={client.ident: client}, last_ident=client.ident))
-        return client
+        files = [
+            ClientFile(
+                ident=ident,
+                salt=self._environment.random_salt(),
+                owner=owner,
+                last_seen=self._environment.now(),
+                start_version=self._head.base_version,
+            )
+            for ident, owner in enumerate(owners, self._head.last_ident + 1)
+        ]
+        self._append(Commit(clients={each.ident: each for each in files}, last_ident=files[-1].ident))
+        return files
 
     def identify(self, request: Identify, owner: str, protocol: int) -> Identified:
         """Check the IDENT of a client file of user ``owner`` (``spec/protocol.md`` 3.4; the order counts).

@@ -671,6 +671,34 @@ def test_a_realm_whose_first_work_fails_can_be_used_afterwards() -> None:
     assert [type(answer) for answer in answers] == [RealmUnavailable, ClientFile]
 
 
+def test_client_files_that_are_wanted_together_share_a_commit() -> None:
+    commits: list[Commit] = []
+    bench = Bench(MemoryStore(random_bytes=bytes, before_commit=lambda name, commit: commits.append(commit)))
+    answers: list[ClientFile | RealmError] = []
+    for owner in ("first", "second", "third"):
+        bench.live.allocate(owner, answers.append)
+    bench.workers.run_all()
+    assert [(each.ident, each.owner) for each in answers if isinstance(each, ClientFile)] == [
+        (2, "first"),
+        (3, "second"),
+        (4, "third"),
+    ]
+    assert [sorted(commit.clients) for commit in commits] == [[2], [3, 4]], "the first opens the Realm"
+
+
+def test_a_new_realm_is_asked_for_by_each_user_himself() -> None:
+    def refuse() -> None:
+        raise LimitReached("new_realms_per_user", "no more for you")
+
+    registry: Registry[Body] = Registry(memory_store(), FixedEnvironment(), workers := HeldWorkers(), lambda _: (), 10)
+    live = registry.get("/new")
+    answers: list[ClientFile | RealmError] = []
+    live.allocate("greedy", answers.append, refuse)
+    live.allocate("modest", answers.append)
+    workers.run_all()
+    assert [type(answer) for answer in answers] == [LimitReached, ClientFile]
+
+
 def test_a_store_is_closed_again_if_its_realm_does_not_open() -> None:
     broken = [True]
 
