@@ -25,7 +25,18 @@ from typing import Final
 TESTS: Final = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "system")]
 
-from raw_sync import BINARY, Login, RawSocket, RawSync, frame, log_in, sync_path, upgrade_request  # noqa: E402
+from raw_sync import (  # noqa: E402
+    BINARY,
+    Login,
+    RawSocket,
+    RawSync,
+    ask,
+    frame,
+    log_in,
+    log_out,
+    sync_path,
+    upgrade_request,
+)
 from sync_neighbours import GoodClient, new_object, new_table  # noqa: E402
 
 from bench.processes import running  # noqa: E402
@@ -42,6 +53,7 @@ from realmserver.changeset.instructions import (  # noqa: E402
 )
 from realmserver.realms.requests import UploadCursor, UploadEntry  # noqa: E402
 from realmserver.sync import client_messages as c2s  # noqa: E402
+from realmserver.sync import server_messages as s2c  # noqa: E402
 
 MEBIBYTE: Final = 1 << 20
 TIMESTAMP: Final = 178_000_000_000
@@ -134,6 +146,52 @@ def bind_storm(port: int, login: Login) -> None:
                 client.is_alive(number)
 
 
+def ident_theft(port: int, login: Login) -> None:
+    """IDENTs of client files that others own, with salts that are guessed, in Realms that others use."""
+    head = upgrade_request(sync_path(login.access_token))
+    guess = 0
+    while True:
+        with RawSync(port, head) as client, suppress(OSError, AssertionError):
+            for _ in range(500):
+                guess += 1
+                client.rejoin('"good"', s2c.Ident(guess, 2, guess), sid=guess)
+                client.next()
+                client.send_message(c2s.Unbind(guess).encode())
+                client.expect(s2c.Unbound)
+
+
+def replayed_tokens(port: int, login: Login) -> None:
+    """Upgrades and refreshes with tokens of a login that has ended."""
+    ended = log_in(port)
+    log_out(port, ended)
+    upgrade = upgrade_request(sync_path(ended.access_token))
+    refresh = (
+        f"POST /api/client/v2.0/auth/session HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {ended.refresh_token}\r\n\r\n"
+    ).encode()
+    while True:
+        with suppress(OSError, AssertionError):
+            for request in (upgrade, refresh):
+                assert ask(port, request).status == 401
+
+
+def rewritten_versions(port: int, login: Login) -> None:
+    """UPLOADs of versions that are there already, with other bytes."""
+    head = upgrade_request(sync_path(login.access_token))
+    with RawSync(port, head) as client:
+        file, _ = client.join('"rewritten"')
+        client.upload([_entry(2, new_table())], UploadCursor(2, 0))
+        client.is_alive(1)
+    number = 0
+    while True:
+        with RawSync(port, head) as client, suppress(OSError, AssertionError):
+            client.rejoin('"rewritten"', file)
+            for _ in range(1000):
+                number += 1
+                client.upload([_entry(2, new_object(number))], UploadCursor(2, 0))
+                if number % 50 == 0:
+                    client.is_alive(number)
+
+
 def bombs(port: int, login: Login) -> None:
     """UPLOADs of 64 MiB in 64 KiB, nonsense inside."""
     body = b"2 0 178000000000 0 %d " % (64 * MEBIBYTE - 64)
@@ -194,6 +252,9 @@ ATTACKS: Final[dict[str, tuple[Attack, int]]] = {
     "never reading": (never_reading, 1),
     "endless headers": (endless_headers, 2),
     "bind/unbind storm": (bind_storm, 2),
+    "ident theft": (ident_theft, 2),
+    "replayed tokens": (replayed_tokens, 2),
+    "rewritten versions": (rewritten_versions, 2),
     "decompression bombs": (bombs, 2),
     "deep paths": (deep_paths, 2),
     "10^6 tiny instructions": (tiny_instructions, 2),
