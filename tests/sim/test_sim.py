@@ -104,6 +104,7 @@ def test_patches_apply_to_this_source(name: str, tmp_path: Path) -> None:
     [
         (ACKNOWLEDGE_BEFORE_COMMIT, "crash", 5, "is shown, only"),
         (DROP_RECIPROCAL, "behind", 40, "different sizes|holds"),
+        (SKIP_SALT_CHECK, "restore", 60, "is let in although the server has lost"),
         (SKIP_SALT_CHECK, "lying-fsync", 80, "is let in although the server has lost"),
     ],
 )
