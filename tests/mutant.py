@@ -24,8 +24,9 @@ ACKNOWLEDGE_BEFORE_COMMIT: Final = "acknowledge-before-commit"
 DROP_RECIPROCAL: Final = "drop-reciprocal"
 SKIP_SALT_CHECK: Final = "skip-salt-check"
 NO_FSYNC: Final = "no-fsync"
+INTEGRATE_AGAIN: Final = "integrate-again"
 
-MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, NO_FSYNC)
+MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, NO_FSYNC, INTEGRATE_AGAIN)
 
 
 def make_mutant(name: str, target: Path) -> Path:

@@ -13,7 +13,15 @@ from typing import Final
 import pytest
 from attrs import frozen
 from faults.shim import require_shim
-from mutant import ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, NO_FSYNC, SKIP_SALT_CHECK, make_mutant, run_mutant
+from mutant import (
+    ACKNOWLEDGE_BEFORE_COMMIT,
+    DROP_RECIPROCAL,
+    INTEGRATE_AGAIN,
+    NO_FSYNC,
+    SKIP_SALT_CHECK,
+    make_mutant,
+    run_mutant,
+)
 
 pytestmark = pytest.mark.system
 
@@ -80,6 +88,11 @@ CASES: Final = (
         "tests/system/test_disk_faults.py::test_what_cannot_be_synced_is_not_acknowledged",
         "acknowledged, but not synced",
         needs_shim=True,
+    ),
+    Case(
+        INTEGRATE_AGAIN,
+        "tests/system/test_sent_again.py::test_on_a_new_connection",
+        "what was acknowledged is not there once",
     ),
 )
 
