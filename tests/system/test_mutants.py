@@ -6,8 +6,9 @@ That the same test passes with the server as it is, the suite itself shows. What
 """
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import CompletedProcess
 from typing import Final
 
 import pytest
@@ -97,26 +98,39 @@ CASES: Final = (
 )
 
 
+AT_ONCE: Final = 2
+"""Of a test with real servers, much is waiting."""
+
+Find = Callable[[Case], CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
-def mutant(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The copy of the source that is broken by a patch, made once."""
-    made: dict[str, Path] = {}
+def find(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Find]:
+    """How the test of a case ends. Those of all cases that were chosen are begun at once, in copies of the source that
+    are made once."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    parameters = [item.callspec.params for item in items if item.module is request.module]
+    cases = [case for each in parameters if isinstance(case := each["case"], Case)]
+    targets = {case.mutant: tmp_path_factory.mktemp(case.mutant) for case in cases}
+    for name, target in targets.items():
+        make_mutant(name, target)
 
-    def find(name: str) -> Path:
-        if name not in made:
-            made[name] = make_mutant(name, tmp_path_factory.mktemp(name))
-        return made[name]
+    def run(case: Case) -> CompletedProcess[str]:
+        own = tmp_path_factory.mktemp("run")
+        arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={own}", case.test]
+        return run_mutant(targets[case.mutant], arguments)
 
-    return find
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        runs = {case: threads.submit(run, case) for case in cases}
+        yield lambda case: runs[case].result()
+        threads.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.mutant} {case.test.rpartition('::')[2]}")
-def test_the_suite_finds_the_broken_server(case: Case, mutant: Callable[[str], Path]) -> None:
+def test_the_suite_finds_the_broken_server(case: Case, find: Find) -> None:
     if case.needs_shim:
         require_shim()
-    target = mutant(case.mutant)
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={target / 'tmp'}", case.test]
-    found = run_mutant(target, arguments)
+    found = find(case)
     assert found.returncode == FAILED, found.stdout + found.stderr
     assert re.search("^1 failed in ", found.stdout, re.MULTILINE), found.stdout
     assert re.search(f"^E .*{case.says}", found.stdout, re.MULTILINE), found.stdout
