@@ -23,8 +23,10 @@ COPIED: Final = ("realmserver", "twisted", "tests", "etc", "setup.cfg", "pyproje
 ACKNOWLEDGE_BEFORE_COMMIT: Final = "acknowledge-before-commit"
 DROP_RECIPROCAL: Final = "drop-reciprocal"
 SKIP_SALT_CHECK: Final = "skip-salt-check"
+NO_FSYNC: Final = "no-fsync"
+INTEGRATE_AGAIN: Final = "integrate-again"
 
-MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK)
+MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, NO_FSYNC, INTEGRATE_AGAIN)
 
 
 def make_mutant(name: str, target: Path) -> Path:
@@ -35,7 +37,7 @@ def make_mutant(name: str, target: Path) -> Path:
     for each in COPIED:
         source = ROOT / each
         if source.is_dir():
-            shutil.copytree(source, target / each, ignore=shutil.ignore_patterns("__pycache__", "driver"))
+            shutil.copytree(source, target / each, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target / each)
     # No repository is needed for this, and none above the target is meant.
@@ -61,7 +63,8 @@ def run_mutant(
 
 def mutant_environment(target: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Variables with which every Python that is started takes ``realmserver`` from the copy at ``target``."""
-    found = {**os.environ, **(environment or {})}
+    # What the interop tests have built is as good there.
+    found = {"REALM_JVM_OUT": str(ROOT / ".build" / "realm-jvm"), **os.environ, **(environment or {})}
     return {**found, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

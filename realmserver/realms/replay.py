@@ -5,8 +5,9 @@
 Two formats are known, both JSON lines, gzip-compressed (the ``README.md`` beside the vectors describes them):
 
 - sessions: whole sync histories, replayed through a :class:`~realmserver.realms.realm.Realm` on a store in memory
-  (uploads) and a :class:`~realmserver.realms.mirror.ClientHistory` (downloads); in the end the log makes the state,
-  and so do the stored values, which followed the log step by step;
+  (uploads), which is opened anew now and then and goes on from what is stored, and a
+  :class:`~realmserver.realms.mirror.ClientHistory` (downloads); in the end the log makes the state, and so do the
+  stored values, which followed the log step by step;
 - pairs: one merge each.
 
 Prints a line for each file, and the first mismatch of each in readable form; exits with 1 if anything differs.
@@ -44,6 +45,10 @@ Json = Any
 PROTOCOL = 14
 FOLD_EVERY = 3
 """Client versions after which the stored values take a step: most steps then have one entry, some have several."""
+
+REOPEN_EVERY = 10
+"""Server versions after which the Realm is opened anew: merges go on from the reciprocal history in the store then, and
+otherwise from the one in memory."""
 
 FIRST_VERSION = 1
 """In the vectors version 1 is the empty file, here version 0 is."""
@@ -139,10 +144,13 @@ class Session:
         self._state: Json = line["state"]
         self._uploads, self._downloads, self._states = uploads, downloads, states
         self._store = MemoryStore(random_bytes=bytes)
-        self._realm = Realm(self._store.open("/replay", create=True), Fixed())
+        self._realm = self._open()
         self._clients: dict[int, ClientHistory] = {}
         self._commits: dict[tuple[int, int], bytes] = {}
         self._log: list[bytes] = []
+
+    def _open(self) -> Realm:
+        return Realm(self._store.open("/replay", create=True), Fixed())
 
     def replay(self) -> None:
         """Take every event in order, then compare the state."""
@@ -189,6 +197,9 @@ class Session:
             self._realm.fold()
         made = integration.entries[0]
         self._log.append(made.changeset)
+        if made.version % REOPEN_EVERY == 0:
+            self._realm.close()
+            self._realm = self._open()
         if made.version + FIRST_VERSION != event["server_version"]:
             return f"{where}: became server version {made.version}, not {event['server_version'] - FIRST_VERSION}"
         expected = sent if event["result"] == "=" else base64.b64decode(event["result"])

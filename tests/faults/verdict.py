@@ -71,7 +71,8 @@ def check(root: Path, directory: Path, *, is_settled: bool = True) -> Verdict:
             try:
                 realm = store.open(name, create=False)
             except StoreError as error:
-                verdict.problems.append(f"{path}: {error}")
+                if is_settled or history.acknowledgements:
+                    verdict.problems.append(f"{path}: {error}")
                 verdict.missing += len(history.acknowledgements)
                 continue
             with realm.snapshot() as snapshot:

@@ -22,6 +22,9 @@ VERSIONS: Final = ("1.11.0", "2.3.0")
 REALM_BACKUP: Final = Path(sys.executable).parent / "realm-backup"
 POLL: Final = 0.1
 
+AHEAD: Final = 10
+"""Versions made anew beyond those that may have been lost."""
+
 Json = Any
 
 
@@ -126,3 +129,27 @@ def test_in_manual_mode_the_app_is_told_and_nothing_is_touched(
     fresh.wait_download()
     assert "lost" not in things(fresh)
     assert "before" in things(fresh)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_device_that_comes_when_as_many_versions_were_made_again_resets_too(
+    server: ServerProcess, devices: Devices, tmp_path: Path, version: str
+) -> None:
+    """Its numbers are all right then: only the salt of the newest version that it knows tells its history apart."""
+    writer, late = (open_device(devices, version, "discard") for _ in range(2))
+    back_up_under_load(server, tmp_path / "backup", writer)
+    writer.cmd("create", "Thing", "lost", {"name": "acknowledged after the backup"})
+    settle(writer, late)
+    lost = things(late)
+    late.cmd("pause")
+    writer.quit()
+    restore(server, tmp_path / "backup")
+    (other,) = devices.open(version)
+    for number in range(len(lost) + AHEAD):
+        other.cmd("create", "Thing", f"anew {number}", {"count": number})
+    settle(other)
+    late.cmd("resume")
+    late.cmd("reconnect")
+    wait_for(late, "anew 0", "lost")
+    settle(other, late)
+    assert things(late) == things(other)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from .device import Copy, Device
+from .device import RETRY_DELAY, Copy, Device
 from .world import World
 
 WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
@@ -24,7 +24,6 @@ class Actions:
     def __init__(self, world: World) -> None:
         self._world = world
         self._choices = world.choices
-        self._backup: dict[str, int] | None = None
         self._actions: list[tuple[int, Action]] = [
             (40, self._events),
             (36, self._write),
@@ -45,8 +44,8 @@ class Actions:
         # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
         self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
         if profile.rollbacks:  # which are what its histories are about
-            self._actions += [(8, self._back_up), (8, self._restore)]
-            self._weights += [8, 8]
+            self._actions.append((8, self._restore))
+            self._weights.append(8)
 
     def step(self) -> None:
         """One step of the script."""
@@ -79,7 +78,9 @@ class Actions:
         return self._choices.pick(list(device.copies.values()))
 
     def _write(self) -> None:
-        device = self._device()
+        self._write_by(self._device())
+
+    def _write_by(self, device: Device) -> None:
         copy = self._copy(device)
         for _ in range(1 + self._choices.weighted((4, 2, 1))):
             self._world.write(device, copy)
@@ -153,7 +154,12 @@ class Actions:
         self._world.note(f"device {device.number} goes {'online' if device.is_online else 'offline'}")
         if device.is_online:
             device.connect()
-        elif device.wire is not None:
+        else:
+            self._leave(device)
+
+    def _leave(self, device: Device) -> None:
+        device.is_online = False
+        if device.wire is not None:
             device.wire.cut(0, 0)
 
     # The server and its disk.
@@ -190,20 +196,37 @@ class Actions:
         self._world.note("the disk is full for one commit")
         self._world.disk.is_full = True
 
-    def _back_up(self) -> None:
-        self._world.note("a backup is taken")
-        self._backup = {name: journal.durable for name, journal in self._world.disk.journals.items()}
-
     def _restore(self) -> None:
-        """Stop the server hard, put back the backup of all Realms or of one, start again."""
+        """Stop the server hard, put back a backup of all Realms or of one, start again. Each of them is what the Realm
+        once was; most are young."""
         journals = self._world.disk.journals
-        if self._backup is None or self._world.server is None:
+        if self._world.server is None:
             return
         chosen = self._choices.below(len(journals) + 1)
+        is_old = self._choices.one_in(4)
         kept: dict[str, int] = {}
         for number, (name, journal) in enumerate(journals.items(), 1):
-            is_restored = chosen in (0, number)
-            kept[name] = min(self._backup.get(name, 0), journal.durable) if is_restored else journal.durable
+            kept[name] = journal.durable
+            if chosen in (0, number):
+                kept[name] -= self._choices.below((journal.durable if is_old else min(journal.durable, LOSABLE)) + 1)
         self._end("a backup is put back", kept)
-        # An older backup may be put back once more, but not one that was taken of what is now lost.
-        self._backup = {name: min(count, kept[name]) for name, count in self._backup.items()}
+        if self._choices.below(2):
+            self._stay_away()
+
+    def _stay_away(self) -> None:
+        """One device stays away for now. The others come back, are reset if they are ahead, and are in sync again: what
+        they write from now on makes versions that the absent one may know from before, with other content."""
+        world = self._world
+        absent = self._device()
+        world.note(f"device {absent.number} stays away, the others come back")
+        self._leave(absent)
+        for device in world.devices:
+            device.connect()
+        for _ in range(2):  # to be told, and to come again
+            world.rest()
+            world.clock.now += RETRY_DELAY
+        for _ in range(self._choices.below(2 * LOSABLE)):
+            device = self._device()
+            if device is not absent:
+                self._write_by(device)
+                world.rest()

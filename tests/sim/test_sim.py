@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mutant import ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, MUTANTS, SKIP_SALT_CHECK, make_mutant, run_mutant
+from mutant import (
+    ACKNOWLEDGE_BEFORE_COMMIT,
+    DROP_RECIPROCAL,
+    INTEGRATE_AGAIN,
+    MUTANTS,
+    SKIP_SALT_CHECK,
+    make_mutant,
+    run_mutant,
+)
 
 from sim.choices import Choices, from_text, to_text
 from sim.histories import Outcome, run, shrink
@@ -104,6 +112,8 @@ def test_patches_apply_to_this_source(name: str, tmp_path: Path) -> None:
     [
         (ACKNOWLEDGE_BEFORE_COMMIT, "crash", 5, "is shown, only"),
         (DROP_RECIPROCAL, "behind", 40, "different sizes|holds"),
+        (SKIP_SALT_CHECK, "restore", 60, "is let in although the server has lost"),
+        (INTEGRATE_AGAIN, "crash", 40, "the log has"),
         (SKIP_SALT_CHECK, "lying-fsync", 80, "is let in although the server has lost"),
     ],
 )

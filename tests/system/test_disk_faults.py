@@ -6,17 +6,23 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from attrs import define, field
 from faults.journal import Acknowledgement, read
-from faults.run import Run, one_line
-from faults.shim import COMMIT, FOR_EVER, REALMS, SYNC, SYSTEM, TRUNCATE, WRITE, Rule, require_shim, wait_for
+from faults.run import LoadEnded, Run, one_line
+from faults.shim import COMMIT, FOR_EVER, REALMS, SYNC, SYSTEM, TRUNCATE, WRITE, Rule, Shim, require_shim, wait_for
+from raw_sync import RawSync, log_in, sync_path, upgrade_request
+from server_process import ServerProcess
+from sync_neighbours import new_table
+from sync_verdicts import entry
 
+from realmserver.realms.requests import UploadCursor
 from realmserver.store.lmdb_environment import DATA_FILE
+from realmserver.sync import server_messages as s2c
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("_shim")]
 
@@ -66,19 +72,25 @@ def test_a_disk_that_fails_for_a_while_costs_nothing_but_time(tmp_path: Path) ->
     with Run(tmp_path) as run:
         run.begin(**LOAD, large=0.3)  # files grow soon
         pid = run.server.pid
-        fired = 0
-        for name, rule in (ONCE | WHILE).items():
-            print(name)
-            run.shim.arm(rule)
-            fired += 1 if rule.count == 1 else 20
-            run.shim.wait_until_fired(fired)
-            run.shim.disarm()
-            fired = len(run.shim.fired())
-            run.load.wait_for_more(10)
+        with suppress(LoadEnded):  # of which the verdict tells
+            go_through(run, ONCE | WHILE)
         assert run.server.pid == pid
         os.kill(pid, 0)
-        assert "no room is left on the disk" in run.server.text()
         check(run)
+        assert "no room is left on the disk" in run.server.text()
+
+
+def go_through(run: Run, faults: Mapping[str, Rule]) -> None:
+    """One fault after the other; after each, the clients go on."""
+    fired = 0
+    for name, rule in faults.items():
+        print(name)
+        run.shim.arm(rule)
+        fired += 1 if rule.count == 1 else 20
+        run.shim.wait_until_fired(fired)
+        run.shim.disarm()
+        fired = len(run.shim.fired())
+        run.load.wait_for_more(10)
 
 
 def test_a_server_that_stands_still_in_the_middle_of_a_commit_goes_on(tmp_path: Path) -> None:
@@ -91,6 +103,26 @@ def test_a_server_that_stands_still_in_the_middle_of_a_commit_goes_on(tmp_path: 
             os.kill(run.server.pid, signal.SIGCONT)
             run.load.wait_for_more(20)
         check(run)
+
+
+def test_what_cannot_be_synced_is_not_acknowledged(server_process: ServerProcess, tmp_path: Path) -> None:
+    shim = Shim(server_process, tmp_path)
+    server_process.start()
+    request = upgrade_request(sync_path(log_in(server_process.port).access_token))
+    with RawSync(server_process.port, request) as client:
+        file, _ = client.join('"synced"')
+        shim.arm(Rule("EIO", SYNC, REALMS, count=FOR_EVER))
+        client.upload([entry(2, 0, new_table())], UploadCursor(2, 0))
+        answer = client.next()
+        assert isinstance(answer, s2c.JsonError), f"acknowledged, but not synced: {answer}"
+        assert answer.content["tryAgain"]
+        assert shim.fired()
+        shim.disarm()
+    with RawSync(server_process.port, request) as client:
+        client.rejoin('"synced"', file)
+        client.upload([entry(2, 0, new_table())], UploadCursor(2, 0))
+        while client.expect(s2c.Download).head.upload.client_version < 2:
+            pass
 
 
 @pytest.fixture

@@ -12,7 +12,21 @@ from server_process import ServerProcess
 from sync_neighbours import GoodClient, new_object, new_table
 from sync_verdicts import entry
 
-from realmserver.realms.requests import UploadCursor, UploadEntry
+from realmserver.changeset.decode import decode
+from realmserver.changeset.encode import encode
+from realmserver.changeset.instructions import (
+    COLLECTION_LIST,
+    TABLE_TOP_LEVEL,
+    TYPE_INT,
+    AddColumn,
+    AddTable,
+    ArrayInsert,
+    Changeset,
+    CreateObject,
+    Payload,
+)
+from realmserver.realms.requests import DownloadCursor, SaltedVersion, UploadCursor, UploadEntry
+from realmserver.realms.values import Values
 from realmserver.sync import client_messages as c2s
 from realmserver.sync import server_messages as s2c
 
@@ -22,10 +36,11 @@ PATH = '"sent again"'
 
 
 class Author:
-    """One client file. Its versions begin at 2, and it never learns what others write."""
+    """One client file. Its versions begin at 2, and it does not learn what others write but by :meth:`learn`."""
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.known = SaltedVersion()
         self.login: Login = log_in(port)
         with self._connect() as connection:
             self.file = connection.bind(PATH)
@@ -36,18 +51,23 @@ class Author:
     def connect(self) -> RawSync:
         """A new connection, with BIND and IDENT already sent."""
         connection = self._connect()
-        connection.rejoin(PATH, self.file)
+        connection.rejoin(PATH, self.file, DownloadCursor(self.known.version, 0), self.known)
         return connection
+
+    def learn(self) -> None:
+        """Take all that is there, before anything was sent."""
+        with self.connect() as connection:
+            self.known = connection.catch_up().latest
 
     def send(self, connection: RawSync, entries: Sequence[UploadEntry], progress: int | None = None) -> None:
         """One UPLOAD, and no waiting."""
-        connection.upload(entries, UploadCursor(progress or entries[-1].client_version, 0))
+        connection.upload(entries, UploadCursor(progress or entries[-1].client_version, self.known.version))
 
     def acknowledged(self, connection: RawSync, version: int) -> None:
         """Wait until the server says that it has this version, and has looked at all that was sent."""
         while (upload := connection.expect(s2c.Download).head.upload).client_version < version:
             pass
-        assert upload == UploadCursor(version, 0)
+        assert upload == UploadCursor(version, self.known.version)
         connection.send_message(c2s.Mark(1, 1).encode())
         connection.expect(s2c.Mark)
 
@@ -57,10 +77,24 @@ def changesets() -> list[UploadEntry]:
     return [entry(2, 0, new_table()), *(entry(version, 0, new_object(version)) for version in range(3, 7))]
 
 
+def new_list() -> bytes:
+    """A changeset: an object with an empty list."""
+    column = AddColumn("Lists", "numbers", TYPE_INT, False, COLLECTION_LIST)
+    made = [AddTable("Lists", TABLE_TOP_LEVEL, "_id", TYPE_INT), column, CreateObject("Lists", (TYPE_INT, 1))]
+    return encode(Changeset(made))
+
+
+def insert(place: int, number: int) -> bytes:
+    """A changeset: ``number`` is put at the end of the list, which has ``place`` elements."""
+    edit = ArrayInsert("Lists", (TYPE_INT, 1), "numbers", [place], Payload(TYPE_INT, number), place)
+    return encode(Changeset([edit]))
+
+
 def check_history(author: Author, port: int, expected: Sequence[UploadEntry]) -> None:
     """The Realm holds just this, in this order."""
     reader = GoodClient(port, author.login, PATH)
-    assert [each.changeset for _, each in sorted(reader.log.items())] == [each.changeset for each in expected]
+    held = [each.changeset for _, each in sorted(reader.log.items())]
+    assert held == [each.changeset for each in expected], "what was acknowledged is not there once, in order"
     assert reader.version == len(expected)
     reader.close()
 
@@ -124,7 +158,7 @@ def test_after_a_crash_what_was_acknowledged(server_process: ServerProcess, port
             author.acknowledged(connection, count + 1)
             server_process.kill()
         server_process.start()
-    check_history(author, port, entries)
+        check_history(author, port, entries[:count])
     with author.connect() as connection:
         author.send(connection, entries)
         author.acknowledged(connection, 6)
@@ -163,6 +197,30 @@ def test_a_version_that_is_there_does_not_change_when_it_comes_with_other_bytes(
         author.send(connection, entries[3:])
         author.acknowledged(connection, 6)
     check_history(author, port, entries)
+
+
+def test_after_a_crash_a_client_that_is_behind_is_merged_as_before(server_process: ServerProcess, port: int) -> None:
+    """Two edit a list and do not hear of each other. An edit of the second is about the list as the second has it: the
+    server must still know how the first's edits look from there, after they were merged with earlier ones."""
+    first, second = Author(port), Author(port)
+    with first.connect() as connection:
+        first.send(connection, [entry(2, 0, new_list())])
+        first.acknowledged(connection, 2)
+    second.learn()
+    with first.connect() as connection:
+        first.send(connection, [entry(3, 0, insert(0, 11)), entry(4, 0, insert(1, 12))])
+        first.acknowledged(connection, 4)
+    for place in range(2):
+        with second.connect() as connection:
+            second.send(connection, [entry(2 + place, second.known.version, insert(place, 21 + place))])
+            second.acknowledged(connection, 2 + place)
+            server_process.kill()
+        server_process.start()
+    reader, values = GoodClient(port, first.login, PATH), Values()
+    for _, each in sorted(reader.log.items()):
+        values.apply(decode(each.changeset))
+    reader.close()
+    assert values.state() == {"Lists": [[1, {"_id": 1, "numbers": [11, 12, 21, 22]}]]}
 
 
 def test_progress_alone_counts_as_integrated(server_process: ServerProcess, port: int) -> None:

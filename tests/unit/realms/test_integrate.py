@@ -93,6 +93,7 @@ def test_the_reciprocal_history_is_kept_for_the_next_upload() -> None:
     realm.close()  # what follows is read from the store
     realm = open_realm(store)
     result = realm.integrate([upload(second, (3, 2, insert(1, 33, 1)), timestamp=1)])
+    assert result.answers == (UploadDone(UploadCursor(3, 2)),)
     # At the second client 11 has not arrived: its list is [22], then [22, 33]; here it is [22, 11].
     assert texts(result.entries[0]) == texts(LogEntry(0, 0, 0, 0, 0, insert(1, 33, 2), 0)), (
         "33 stays behind 22; 11, being newer, follows"
