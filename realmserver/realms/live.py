@@ -313,6 +313,7 @@ class LiveRealm(Generic[Body]):
         def folded(answer: bool | RealmError) -> None:
             if isinstance(answer, RealmError):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
+                self._observer.folding_failed()
             elif answer:
                 self._fold_later(FOLD_PAUSE)
             else:

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from realmserver.realms.fold import fold
 from realmserver.realms.history import SERVER_FILE_IDENT, History
 from realmserver.realms.integrate import Batch, expired
+from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.requests import (
     BadClientFileIdent,
     BadClientVersion,
@@ -72,9 +73,13 @@ class Integration:
 class Realm:
     """A Realm that is open in ``store``."""
 
-    def __init__(self, store: RealmStore, environment: Environment, history_ttl: int = 0) -> None:
-        """``history_ttl``: seconds that history is kept at least, 0 = for ever (``retention``)."""
+    def __init__(
+        self, store: RealmStore, environment: Environment, history_ttl: int = 0, observer: Observer | None = None
+    ) -> None:
+        """``history_ttl``: seconds that history is kept at least, 0 = for ever (``retention``). ``observer`` hears of
+        its folding."""
         self._store = store
+        self._observer = observer or Unobserved()
         self._environment = environment
         self._history_ttl = history_ttl
         self._not_worth = 0  # a log of this size or less is not worth a squash
@@ -255,22 +260,25 @@ class Realm:
         self._load_again()
         with self._store.snapshot() as snapshot:
             squash = read_squash(snapshot)
-            if squash is not None and not squash.taken:
-                commit, is_done = self._squash(snapshot, squash), False
+            is_squash = squash is not None and not squash.taken
+            if squash is not None and is_squash:
+                commit, is_whole = self._squash(snapshot, squash)
             else:
                 step = fold(snapshot)
                 if step is None:
                     return False
-                commit, is_done = step
+                commit, is_whole = step
         self._append(commit)
-        return not is_done
+        if is_squash and is_whole:
+            self._observer.squashed()
+        return is_squash or not is_whole
 
-    def _squash(self, snapshot: Snapshot, squash: Squash) -> Commit:
-        commit = squash_step(snapshot, squash, self._environment.now())
-        if commit is None:
+    def _squash(self, snapshot: Snapshot, squash: Squash) -> tuple[Commit, bool]:
+        step = squash_step(snapshot, squash, self._environment.now())
+        if step is None:
             self._not_worth = 2 * self._head.size
-            return give_up(squash)
-        return commit
+            return give_up(squash), False
+        return step
 
     def tidy(self) -> bool:
         """One small step of what is done in idle time: the values follow the log, history older than its time is
@@ -281,8 +289,10 @@ class Realm:
             with self._store.snapshot() as snapshot:
                 commit = next_step(snapshot, self._history_ttl, self._environment.now())
             if commit is not None:
+                before = self._head.base_version
                 self._append(commit)
                 if commit.base is not None:
+                    self._observer.folded(self._head.base_version - before)
                     self._history = History(self._head.version)  # it may know entries that are gone
                     self._is_swept, self._has_begun_anew = False, True
                 return True

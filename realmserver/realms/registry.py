@@ -123,7 +123,7 @@ class Registry(Generic[Body]):
             store = self._store.open(name, create=True)
             with ExitStack() as undo:
                 undo.callback(store.close)
-                realm = Realm(store, self._environment, self._history_ttl)
+                realm = Realm(store, self._environment, self._history_ttl, self._observer)
                 undo.pop_all()
         except (UnknownFormat, BrokenRecord) as error:
             reason = str(error)

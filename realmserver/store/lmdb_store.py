@@ -189,7 +189,8 @@ class LmdbStore:
 
     ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
     :class:`~realmserver.store.lmdb_environment.Environment`; ``exchanged`` hears of the directory of a Realm whose file
-    has been exchanged for a smaller one. Raises :class:`StoreError` if another server uses the directory.
+    has been exchanged for a smaller one, and of the bytes that this gave back to the disk. Raises :class:`StoreError`
+    if another server uses the directory.
     """
 
     def __init__(
@@ -200,7 +201,7 @@ class LmdbStore:
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
         committed: Committed | None = None,
-        exchanged: Callable[[Path], None] = lambda directory: None,
+        exchanged: Callable[[Path, int], None] = lambda directory, given_back: None,
     ) -> None:
         self._committed = committed
         self._exchanged = exchanged
@@ -279,8 +280,9 @@ class LmdbStore:
         except StoreError:
             environment.close()
             raise
-        if environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk"):
-            self._exchanged(directory)
+        given_back = environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk")
+        if given_back is not None:
+            self._exchanged(directory, given_back)
             return self._open_realm(name, directory)
         return realm
 
