@@ -6,6 +6,7 @@ them. ``realms.live`` keeps that order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -14,6 +15,7 @@ from realmserver.realms.fold import fold
 from realmserver.realms.history import SERVER_FILE_IDENT, History
 from realmserver.realms.integrate import Batch, expired
 from realmserver.realms.observer import Observer, Unobserved
+from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.requests import (
     BadClientFileIdent,
     BadClientVersion,
@@ -46,6 +48,18 @@ get through a slow line in less than the 120 s that a client waits for the PONG 
 MAX_SALT: Final = (1 << 63) - 1
 
 T = TypeVar("T")
+
+
+class BrokenValues(Exception):
+    """The stored values are not what was written. They are made from the log, which need not be concerned."""
+
+
+@contextmanager
+def _of_values() -> Iterator[None]:
+    try:
+        yield
+    except BrokenRecord as error:
+        raise BrokenValues(str(error)) from error
 
 
 class Environment(Protocol):
@@ -252,6 +266,7 @@ class Realm:
     def _mended(self, ident: int, text: str) -> None:
         self._environment.warn(self.name, f"in a changeset of client file {ident} that no client could apply: {text}")
 
+    @_of_values()
     def fold(self) -> bool:
         """Move the stored values along the log by one small step (``fold``). Returns whether there is more to do.
 
@@ -280,6 +295,7 @@ class Realm:
             return give_up(squash), False
         return step
 
+    @_of_values()
     def tidy(self) -> bool:
         """One small step of what is done in idle time: the values follow the log, history older than its time is
         folded, and what that has made useless is deleted. Returns whether there is more to do now."""
@@ -302,6 +318,7 @@ class Realm:
             return not self._is_swept
         return False
 
+    @_of_values()
     def read(self, look: Callable[[StoredReader], T]) -> T:
         """What ``look`` finds in the stored values, as far as they are folded; may run beside everything else."""
         with self._store.snapshot() as snapshot:

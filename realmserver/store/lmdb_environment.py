@@ -589,6 +589,8 @@ def read_error(what: str, error: "lmdb.Error") -> StoreError:
 
 def _write_error(what: str, error: "lmdb.Error", directory: Path, size: int) -> StoreError:
     """LMDB says "Input/output error" for a disk that fills up in the middle of a page: ask the disk itself."""
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return read_error(what, error)
     if isinstance(error, lmdb.DiskError) or _no_room(directory, size + _PROBE_SLACK):
         return StoreFull(f"{what}: no room is left on the disk: {error}")
     return StoreError(f"{what}: {error}")

@@ -254,6 +254,13 @@ class LmdbStore:
     def exists(self, name: str) -> bool:
         return (realm_directory(self._root, name) / DATA_FILE).is_file()
 
+    def stamp(self, name: str) -> object:
+        try:
+            found = (realm_directory(self._root, name) / DATA_FILE).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def names(self) -> Sequence[str]:
         return sorted(name for name, directory in realms_below(self._root) if (directory / DATA_FILE).is_file())
 
@@ -390,4 +397,4 @@ def _decoded(name: str, unpack: Callable[[], _Value]) -> _Value:
     try:
         return unpack()
     except records.BadRecord as error:
-        raise StoreError(f"{name}: {error}") from error
+        raise UnknownFormat(f"{name}: the file is damaged: {error}") from error

@@ -42,6 +42,8 @@ class Listener:
 
     def superseded(self, by: object) -> None: ...
 
+    def expelled(self, error: RealmError) -> None: ...
+
 
 class Bench:
     """One Realm with a writer, and a history to be folded."""
