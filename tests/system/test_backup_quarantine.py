@@ -139,9 +139,12 @@ def test_damage_to_an_open_realm_sets_it_aside_until_it_is_repaired(
         bound.expect(s2c.Mark)
         ahead = DownloadCursor(head.latest.version + 1, 2)
         assert zero_marked_pages(directory / "data.mdb") > 5
-        stranger = newcomer.bind(BAD)
-        newcomer.send_message(c2s.Ident(1, stranger.ident, stranger.salt).encode())
-        check_error(newcomer.expect(s2c.JsonError), 201, 1, AGAIN)
+        newcomer.send_message(c2s.Bind(1, BAD, "", need_ident=True).encode())
+        answer = newcomer.next()
+        if isinstance(answer, s2c.Ident):  # the values, which follow the log, have not come upon the damage before
+            newcomer.send_message(c2s.Ident(1, answer.ident, answer.salt).encode())
+            answer = newcomer.expect(s2c.JsonError)
+        check_error(answer, 201, 1, AGAIN)
         check_error(bound.expect(s2c.JsonError), 201, 1, AGAIN)  # who had asked for nothing
         good.write(new_object(good.version))
         assert bound.is_alive()
