@@ -113,10 +113,23 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
 }
 
 
+APART: Final = frozenset({"backup"})
+"""Components that may have a level and a file of their own (``spec/http-api.md`` 6.2)."""
+
+
 class _Threshold:
     """The level from which on lines are written; what lies below costs one comparison."""
 
-    value: int = INFO
+    def __init__(self) -> None:
+        self.value: int = INFO
+
+
+_GENERAL: Final = _Threshold()
+_OWN_THRESHOLDS: Final = {component: _Threshold() for component in APART}
+
+
+def _threshold_of(component: str) -> _Threshold:
+    return _OWN_THRESHOLDS.get(component, _GENERAL)
 
 
 class Log:
@@ -128,14 +141,15 @@ class Log:
     lower.
     """
 
-    __slots__ = ("_logger",)
+    __slots__ = ("_logger", "_threshold")
 
     def __init__(self, component: str) -> None:
         self._logger = Logger(namespace=component)
+        self._threshold = _threshold_of(component)
 
     def is_on(self, severity: int) -> bool:
         """Whether a line of this level (``TRACE`` to ``FATAL``) would be written: for values dear to compute."""
-        return severity >= _Threshold.value
+        return severity >= self._threshold.value
 
     def trace(self, text: str, **values: Any) -> None:
         self._write(TRACE, text, values)
@@ -159,7 +173,7 @@ class Log:
         self._write(FATAL, text, values)
 
     def _write(self, severity: int, text: str, values: dict[str, Any]) -> None:
-        if severity < _Threshold.value:
+        if severity < self._threshold.value:
             return
         failure: Failure | None = values.pop("failure", None)
         if not values:
@@ -187,18 +201,22 @@ def event(component: str, severity: int, text: str) -> LogEvent:
     }
 
 
-def set_level(level: str) -> None:
-    """Write lines of ``level`` (one of ``LEVELS``) and above; ``off`` writes none."""
-    _Threshold.value = LEVELS.index(level)
+def set_level(level: str, component: str | None = None) -> None:
+    """Write lines of ``level`` (one of ``LEVELS``) and above; ``off`` writes none. For all components, or for one of
+    ``APART``."""
+    value = LEVELS.index(level)
+    if component is not None:
+        _OWN_THRESHOLDS[component].value = value
+        return
+    for threshold in (_GENERAL, *_OWN_THRESHOLDS.values()):
+        threshold.value = value
     # autobahn then drops what is below this before it builds the message.
-    tx.set_global_log_level(  # type: ignore[no-untyped-call]
-        "debug" if _Threshold.value <= TRACE else "info"
-    )
+    tx.set_global_log_level("debug" if value <= TRACE else "info")  # type: ignore[no-untyped-call]
 
 
 def level() -> str:
-    """The level from which on lines are written."""
-    return LEVELS[_Threshold.value]
+    """The level from which on lines are written, of most components."""
+    return LEVELS[_GENERAL.value]
 
 
 def severity_of(event: LogEvent) -> int:
@@ -247,7 +265,7 @@ def _told(event: LogEvent) -> tuple[int, str, list[str]]:
     if not isinstance(failure, Failure):
         return severity, message, []
     cause = f"{failure.type.__name__ if failure.type else 'error'}: {failure.getErrorMessage()}"
-    shows = severity >= ERROR or _Threshold.value <= DEBUG
+    shows = severity >= ERROR or _threshold_of(_component(event)).value <= DEBUG
     traceback: list[str] = failure.getTraceback().splitlines() if shows else []
     return severity, f"{message}: {cause}" if message else cause, traceback
 
@@ -273,24 +291,43 @@ def _one_line(text: str) -> str:
 class LineObserver:
     """Writes the events of Twisted's logger to a stream, or to a file that can be rotated under it.
 
-    ``as_json``: in the form of :func:`format_json`. ``lines`` counts what was written, by severity. ``is_for_eyes``:
-    what is written stands on the screen, as text, where other text may stand as well.
+    ``as_json``: in the form of :func:`format_json`. ``apart`` is given the lines of the components in ``APART``, if
+    they have a file of their own. ``lines`` counts what was written, there as well, by severity. ``is_for_eyes``: what
+    is written stands on the screen, as text, where other text may stand as well.
     """
 
-    def __init__(self, stream: TextIO | None, path: Path | None = None, *, as_json: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None,
+        path: Path | None = None,
+        *,
+        as_json: bool = False,
+        apart: "LineObserver | None" = None,
+    ) -> None:
         self.path: Path | None = path
         self.lines: list[int] = [0] * len(LEVELS)
-        self.problem: str = ""
         self.is_for_eyes: bool = path is None and not as_json
+        self._problem = ""
         self._format = format_json if as_json else format_line
         self._lock = threading.RLock()  # a warning that is raised while a line is written is logged, too
+        self._apart = apart
+        if apart is not None:
+            apart.lines, apart._lock = self.lines, self._lock  # they count together
         self._stream = (
             stream if path is None else os.fdopen(_open(path), "w", encoding="utf-8", errors="backslashreplace")
         )
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with a file of the log, until it is right again."""
+        return self._problem or (self._apart.problem if self._apart is not None else "")
+
     def __call__(self, event: LogEvent) -> None:
-        severity = severity_of(event)
-        if self._stream is None or severity < _Threshold.value:
+        severity, component = severity_of(event), _component(event)
+        if self._apart is not None and component in APART:
+            self._apart(event)
+            return
+        if self._stream is None or severity < _threshold_of(component).value:
             return
         line = self._format(event)
         with self._lock:  # any thread may log
@@ -299,18 +336,24 @@ class LineObserver:
             self._stream.flush()
 
     def reopen(self) -> None:
-        """Begin a new file where the old one was moved away (logrotate). Raises OSError, the old one then stays, and
+        """Begin new files where the old ones were moved away (logrotate). Raises OSError, the old one then stays, and
         ``problem`` says so until it works.
-
-        The file is exchanged under the open stream: other threads may be writing to it at this moment.
         """
+        try:
+            self._reopen()
+        finally:
+            if self._apart is not None:
+                self._apart.reopen()
+
+    def _reopen(self) -> None:
+        """The file is exchanged under the open stream: other threads may be writing to it at this moment."""
         if self.path is not None and self._stream is not None:
             try:
                 fresh = _open(self.path)
             except OSError as error:
-                self.problem = f"the log file cannot be opened anew: {error.strerror}"
+                self._problem = f"the log file cannot be opened anew: {error.strerror}"
                 raise
-            self.problem = ""
+            self._problem = ""
             try:
                 os.dup2(fresh, self._stream.fileno(), inheritable=False)
             finally:
@@ -338,5 +381,5 @@ def route_standard_logging() -> None:
     root = logging.getLogger()
     if not any(isinstance(handler, _Forward) for handler in root.handlers):
         root.addHandler(_Forward())
-    root.setLevel(logging.DEBUG if _Threshold.value <= TRACE else logging.INFO)
+    root.setLevel(logging.DEBUG if _GENERAL.value <= TRACE else logging.INFO)
     logging.getLogger(OURS.rstrip(".")).setLevel(logging.DEBUG)

@@ -105,6 +105,11 @@ class Metrics:
         self.backup_lag_commits = self._gauge("backup_lag_commits", "Commits that the furthest of them is behind.")
         self.backup_lag_bytes = self._gauge("backup_lag_bytes", "Bytes of these commits.")
         self.backup_lag_seconds = self._gauge("backup_lag_seconds", "Age of the oldest of these commits.")
+        self.history_squashes = self._counter("history_squashes", "Squashes of Realms written; each counts later.")
+        self.history_folded = self._counter("history_folded", "Times that the old history of a Realm was folded away.")
+        self.history_folded_versions = self._counter("history_folded_versions", "Versions that were folded away.")
+        self.history_failed = self._counter("history_failed", "Times that folding a Realm failed.")
+        self.history_freed_bytes = self._counter("history_freed_bytes", "Bytes of the disk that folding gave back.")
         self.realms_quarantined = self._gauge("realms_quarantined", "Realms that are damaged and set aside.")
 
         self.authentication_failed = self._counter("authentication_failed", "Tokens and upgrade requests refused.")

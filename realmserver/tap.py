@@ -87,6 +87,8 @@ def makeService(options: Options) -> Server:
         _give_up(str(error))
     configuration = _configuration(options)
     log.set_level(configuration.logging.level)
+    if configuration.backup.logging.level is not None:
+        log.set_level(configuration.backup.logging.level, "backup")
     log.route_standard_logging()
     observer = _observer(configuration, twistd)
     metrics, health = Metrics(), Health(time.time, [lambda now: observer.problem])
@@ -156,13 +158,27 @@ def _configuration(options: Options) -> Configuration:
 
 def _observer(configuration: Configuration, twistd: Mapping[str, Any]) -> log.LineObserver:
     """What writes the log, opened now, as whoever started the process."""
-    path = configuration.logging.path or _twistd_log(twistd)
+    path, backup = configuration.logging.path or _twistd_log(twistd), configuration.backup
+    apart = None
+    if backup.enable and backup.logging.path not in (None, path):
+        apart = _opened("backup.logging.path", configuration, twistd, backup.logging.path)
+    return _opened("logging.path", configuration, twistd, path, apart)
+
+
+def _opened(
+    key: str,
+    configuration: Configuration,
+    twistd: Mapping[str, Any],
+    path: Path | None,
+    apart: log.LineObserver | None = None,
+) -> log.LineObserver:
+    """One file of the log, or the standard output; ``key`` is where the configuration names it."""
     try:
-        observer = log.LineObserver(sys.stdout, path, as_json=configuration.logging.format == "json")
+        observer = log.LineObserver(sys.stdout, path, as_json=configuration.logging.format == "json", apart=apart)
         if path is not None:
             hand_over(path, twistd.get("uid"))
     except OSError as error:
-        _give_up(f"logging.path: cannot open {path}: {error.strerror}")
+        _give_up(f"{key}: cannot open {path}: {error.strerror}")
     return observer
 
 

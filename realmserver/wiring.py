@@ -100,7 +100,12 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
     tokens = Tokens(keys, access_ttl=auth.ttls.access_token, refresh_ttl=auth.ttls.refresh_token)
     feed = Feed(reactor, root, tokens, metrics) if configuration.backup.enable else None
     committed = feed.committed if feed is not None else None
-    exchanged = feed.exchanged if feed is not None else lambda directory: None
+
+    def exchanged(directory: Path, given_back: int) -> None:
+        metrics.history_freed_bytes.inc(given_back)
+        if feed is not None:
+            feed.exchanged(directory)
+
     # It also locks the data directory.
     store = LmdbStore(root, random_bytes=os.urandom, committed=committed, exchanged=exchanged)
     system = LmdbSystemStore(root, committed=committed)

@@ -43,7 +43,9 @@ def findings(configuration: Configuration, where: Where, machine: Machine | None
     yield from files.certificate(configuration.proxy.https, machine.now if machine is not None else None)
     yield from _providers(configuration)
     if configuration.logging.path is not None:
-        yield from files.log(configuration.logging.path)
+        yield from files.log("logging.path", configuration.logging.path)
+    if configuration.backup.enable and configuration.backup.logging.path is not None:
+        yield from files.log("backup.logging.path", configuration.backup.logging.path)
 
 
 def listeners(configuration: Configuration) -> Iterator[tuple[str, str, int]]:
@@ -79,8 +81,6 @@ def notices(configuration: Configuration) -> Iterator[str]:
         yield "auth.sync_hosts: read and checked, but without effect in this version."
     yield from _provider_notices(configuration)
     backup = configuration.backup
-    if backup.enable:
-        yield "backup.logging: read and checked, but without effect: the lines of backups are in the server's log."
     if backup.enable and backup.network.listen_address not in LOOPBACK:
         yield "backup.network.listen_address: continuous backups carry keys and all data, and are not encrypted."
 

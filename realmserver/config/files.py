@@ -209,9 +209,8 @@ def _module(key: str, path: Path, source: bytes) -> Iterator[Finding]:
         yield Finding(key, text)
 
 
-def log(path: Path) -> Iterator[Finding]:
-    """``path`` can be written to, or made."""
-    key = "logging.path"
+def log(key: str, path: Path) -> Iterator[Finding]:
+    """``path``, which ``key`` names, can be written to, or made."""
     try:
         exists, has_directory = path.exists(), path.parent.is_dir()
     except OSError as error:

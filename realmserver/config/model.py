@@ -309,10 +309,17 @@ class BackupNetwork:
 
 @frozen
 class BackupLogging:
-    """The own log of the backup server of 1.x: read and checked, without effect. It is all in the server's log."""
+    """What is told of continuous backups: the lines of the component `backup`."""
 
-    level: str = key(A_LEVEL, "Its level.", default="info")
-    path: Path | None = key(A_PATH, "Its file.", default=Path("/var/log/realm-object-server-backup-server.log"))
+    level: str | None = key(
+        A_LEVEL, "Their level. Without it they have that of all others, `logging.level`.", default=None
+    )
+    path: Path | None = key(
+        A_PATH,
+        "Their file, for example `/var/log/realm-object-server-backup-server.log`, where 1.x had it: they are there, "
+        "not in the server's log. Without it they are in the server's log.",
+        default=None,
+    )
 
 
 @frozen

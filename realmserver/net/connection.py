@@ -149,6 +149,9 @@ class Binding(Subscriber):
         else:
             self.connection.feed(lambda machine: machine.superseded())
 
+    def expelled(self, error: RealmError) -> None:
+        self.connection.refuse(self.session, error)
+
 
 @implementer(IPushProducer)
 class SyncConnection(WebSocketServerProtocol):

@@ -258,6 +258,16 @@ class RealmFigures:
     def integrating(self) -> AbstractContextManager[object]:
         return self._metrics.changeset_integrated_seconds.time()
 
+    def squashed(self) -> None:
+        self._metrics.history_squashes.inc()
+
+    def folded(self, versions: int) -> None:
+        self._metrics.history_folded.inc()
+        self._metrics.history_folded_versions.inc(versions)
+
+    def folding_failed(self) -> None:
+        self._metrics.history_failed.inc()
+
     def quarantined(self, realm: str, reason: str) -> None:
         log.error(
             "Realm {realm} is in quarantine: {reason}. Its clients are asked to come again; nothing of it was changed, "

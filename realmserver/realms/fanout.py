@@ -18,7 +18,6 @@ from realmserver.realms.requests import (
     DownloadCursor,
     DownloadEntry,
     RealmError,
-    RealmUnavailable,
     UploadCursor,
 )
 from realmserver.store.interface import Head, LogEntry
@@ -65,12 +64,19 @@ class _Range:
 
 class Fanout(Generic[Body]):
     """Builds DOWNLOADs. ``encode`` makes a body of entries; it may run in a thread. ``read_done`` is called when a
-    reading of the store has ended."""
+    reading of the store has ended; ``failed`` when our side failed in it, and says what is answered then."""
 
-    def __init__(self, workers: Workers, encode: Encode[Body], read_done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        encode: Encode[Body],
+        read_done: Callable[[], None],
+        failed: Callable[[Exception], RealmError],
+    ) -> None:
         self._workers = workers
         self._encode = encode
         self._read_done = read_done
+        self._failed = failed
         self._tail: deque[LogEntry] = deque()
         self._tail_size = 0
         self._authors: dict[int, int] = {}
@@ -156,9 +162,9 @@ class Fanout(Generic[Body]):
             self._read_done()
 
         def failed(error: Exception) -> None:
-            self._workers.report(realm.name, error)
+            answer = self._failed(error)
             for _, done in self._reading.pop(wanted):
-                done(RealmUnavailable("the Realm's storage failed, see the server's log"))
+                done(answer)
             self._read_done()
 
         self._workers.run(read, made, failed)

@@ -10,7 +10,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
   overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
 - only what is durable is shown to anyone: answers and the news of new versions go out after the commit;
-- the stored values follow the log in small steps, each of which is work like any other: an upload waits for one.
+- the stored values follow the log in small steps, each of which is work like any other: an upload waits for one;
+- where damage is found, nothing more is done: everyone is told to come again later, and the store is closed.
 """
 
 from collections import deque
@@ -22,6 +23,7 @@ from attrs import frozen
 
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
 from realmserver.realms.observer import Observer, Unobserved
+from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Integration, Realm
 from realmserver.realms.requests import (
     DownloadCursor,
@@ -36,7 +38,7 @@ from realmserver.realms.requests import (
 )
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.waiting import House
-from realmserver.store.interface import ClientFile, Head
+from realmserver.store.interface import ClientFile, Head, UnknownFormat
 
 PROGRESS_DELAY: Final = 1.0
 """Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
@@ -62,6 +64,9 @@ MAX_ALLOCATIONS: Final = 256
 HEAVY: Final = 256 * 1024
 """Bytes of uploads from which on integrating them counts as heavy work: some hundredths of a second, at least."""
 
+DAMAGE: Final = (UnknownFormat, BrokenRecord)
+"""What is raised where a Realm's files are not what was written."""
+
 T = TypeVar("T")
 
 Permit = Callable[[], None]
@@ -80,6 +85,9 @@ class Subscriber(Protocol):
 
     def superseded(self, by: "Subscriber") -> None:
         """The session ``by`` has identified with the same client file: this one is assumed dead."""
+
+    def expelled(self, error: RealmError) -> None:
+        """The Realm has been set aside for ``error``: the session is over."""
 
 
 @frozen
@@ -143,12 +151,15 @@ class LiveRealm(Generic[Body]):
         self._cannot_fold = False
         self.has_room: Callable[[LiveRealm[Body]], bool] = lambda live: True
         """Asked before the store is opened. After a False, :meth:`go_on` is called when there is room."""
+        self.damaged: Callable[[LiveRealm[Body], Exception], None] = lambda live, error: None
+        """Called when the store has been closed because damage was found in it."""
+        self._damage: Exception | None = None  # found in the store that is open, which is to be closed
         self._open_realm = open_realm
         self._workers = workers
         self._idle = idle
         self._observer = observer or Unobserved()
         self._house = house or House()
-        self._fanout: Fanout[Body] = Fanout(workers, encode, self._next)
+        self._fanout: Fanout[Body] = Fanout(workers, encode, self._next, self._failed)
         self._realm: Realm | None = None
         self._head: Head | None = None
         self._queue: deque[_Call | _Allocation | _Waiting] = deque()
@@ -324,6 +335,7 @@ class LiveRealm(Generic[Body]):
         def folded(answer: bool | RealmError) -> None:
             if isinstance(answer, RealmError):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
+                self._observer.folding_failed()
             elif answer:
                 self._fold_later(FOLD_PAUSE)
             else:
@@ -333,6 +345,48 @@ class LiveRealm(Generic[Body]):
                     self._workers.later(self._look_every, self._look)
 
         self._call(Realm.tidy, folded)
+
+    # Damage.
+
+    def _failed(self, error: Exception) -> RealmError:
+        """Our side failed with ``error``: what to answer those who wait."""
+        answer = RealmUnavailable("the Realm's storage failed, see the server's log")
+        if isinstance(error, DAMAGE):
+            self._damage = self._damage or error
+            self._expel(answer)
+        else:
+            self._workers.report(self.name, error)
+        return answer
+
+    def _expel(self, answer: RealmError) -> None:
+        """Nobody stays: after a repair the Realm may be another than they know, and each must identify anew."""
+        subscribers, self._subscribers, self._cursors = self._subscribers, {}, {}
+        queue, self._queue = self._queue, deque()
+        progress, self._progress = self._progress, {}
+        for subscriber in subscribers.values():
+            subscriber.expelled(answer)
+        for each in queue:
+            if isinstance(each, _Call):
+                each.failed(answer)
+            else:
+                self._waits(-each.size)
+                each.done(answer)
+        for report in progress.values():
+            report.done(answer)
+
+    def _close_damaged(self, error: Exception) -> None:
+        """Close the store, once nobody reads it any more, and tell of the damage."""
+        if self._fanout.is_reading:
+            return  # it calls when it has read
+        self._failed(error)  # whoever has come in meanwhile hears it, too
+        self._damage = None
+
+        def closed() -> None:
+            self.damaged(self, error)
+            self._idle(self)
+
+        self.close_store(closed)
+        self._next()
 
     # The lane.
 
@@ -351,6 +405,9 @@ class LiveRealm(Generic[Body]):
     def _next(self) -> None:
         """Start the work that is first in the queue, if none is running."""
         if self._busy:
+            return
+        if self._damage is not None:
+            self._close_damaged(self._damage)
             return
         if not self._queue:
             if self.is_idle and self._reopening_due:
@@ -525,8 +582,7 @@ class LiveRealm(Generic[Body]):
             if isinstance(error, RealmError):  # it does not exist and may not be made
                 answer: RealmError = error
             else:
-                self._workers.report(self.name, error)
-                answer = RealmUnavailable("the Realm's storage failed, see the server's log")
+                answer = self._failed(error)
             for each in failed:
                 each(answer)
             self._next()

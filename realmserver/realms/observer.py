@@ -8,8 +8,8 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Hears of all Realms. :meth:`integrating`, :meth:`quarantined` and :meth:`released` are called in worker threads,
-    the others on the thread of the Realms."""
+    """Hears of all Realms. :meth:`opened`, :meth:`closed`, :meth:`waiting` and :meth:`folding_failed` are called on the
+    thread of the Realms, the others in worker threads."""
 
     def opened(self) -> None:
         """A Realm's store is open."""
@@ -22,6 +22,15 @@ class Observer(Protocol):
 
     def integrating(self) -> AbstractContextManager[object]:
         """Entered while the uploads of one commit are integrated and made durable."""
+
+    def squashed(self) -> None:
+        """The squash of a Realm's history is whole; it counts when ``history.ttl`` has passed."""
+
+    def folded(self, versions: int) -> None:
+        """The squash of a Realm's history counts: so many versions have gone from the log."""
+
+    def folding_failed(self) -> None:
+        """A Realm's values could not follow its log, or its history could not be folded."""
 
     def quarantined(self, realm: str, reason: str) -> None:
         """A Realm cannot be opened as it is, or now for another reason; it is set aside until that changes."""
@@ -41,6 +50,12 @@ class Unobserved:
 
     def integrating(self) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def squashed(self) -> None: ...
+
+    def folded(self, versions: int) -> None: ...
+
+    def folding_failed(self) -> None: ...
 
     def quarantined(self, realm: str, reason: str) -> None: ...
 

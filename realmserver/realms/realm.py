@@ -6,6 +6,7 @@ them. ``realms.live`` keeps that order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -13,6 +14,8 @@ from attrs import evolve, frozen
 from realmserver.realms.fold import fold
 from realmserver.realms.history import SERVER_FILE_IDENT, History
 from realmserver.realms.integrate import Batch, expired
+from realmserver.realms.observer import Observer, Unobserved
+from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.requests import (
     BadClientFileIdent,
     BadClientVersion,
@@ -47,6 +50,18 @@ MAX_SALT: Final = (1 << 63) - 1
 T = TypeVar("T")
 
 
+class BrokenValues(Exception):
+    """The stored values are not what was written. They are made from the log, which need not be concerned."""
+
+
+@contextmanager
+def _of_values() -> Iterator[None]:
+    try:
+        yield
+    except BrokenRecord as error:
+        raise BrokenValues(str(error)) from error
+
+
 class Environment(Protocol):
     """What a Realm needs from outside: randomness, time, and a log."""
 
@@ -72,9 +87,13 @@ class Integration:
 class Realm:
     """A Realm that is open in ``store``."""
 
-    def __init__(self, store: RealmStore, environment: Environment, history_ttl: int = 0) -> None:
-        """``history_ttl``: seconds that history is kept at least, 0 = for ever (``retention``)."""
+    def __init__(
+        self, store: RealmStore, environment: Environment, history_ttl: int = 0, observer: Observer | None = None
+    ) -> None:
+        """``history_ttl``: seconds that history is kept at least, 0 = for ever (``retention``). ``observer`` hears of
+        its folding."""
         self._store = store
+        self._observer = observer or Unobserved()
         self._environment = environment
         self._history_ttl = history_ttl
         self._not_worth = 0  # a log of this size or less is not worth a squash
@@ -254,6 +273,7 @@ class Realm:
     def _mended(self, ident: int, text: str) -> None:
         self._environment.warn(self.name, f"in a changeset of client file {ident} that no client could apply: {text}")
 
+    @_of_values()
     def fold(self) -> bool:
         """Move the stored values along the log by one small step (``fold``). Returns whether there is more to do.
 
@@ -262,23 +282,27 @@ class Realm:
         self._load_again()
         with self._store.snapshot() as snapshot:
             squash = read_squash(snapshot)
-            if squash is not None and not squash.taken:
-                commit, is_done = self._squash(snapshot, squash), False
+            is_squash = squash is not None and not squash.taken
+            if squash is not None and is_squash:
+                commit, is_whole = self._squash(snapshot, squash)
             else:
                 step = fold(snapshot)
                 if step is None:
                     return False
-                commit, is_done = step
+                commit, is_whole = step
         self._append(commit)
-        return not is_done
+        if is_squash and is_whole:
+            self._observer.squashed()
+        return is_squash or not is_whole
 
-    def _squash(self, snapshot: Snapshot, squash: Squash) -> Commit:
-        commit = squash_step(snapshot, squash, self._environment.now())
-        if commit is None:
+    def _squash(self, snapshot: Snapshot, squash: Squash) -> tuple[Commit, bool]:
+        step = squash_step(snapshot, squash, self._environment.now())
+        if step is None:
             self._not_worth = 2 * self._head.size
-            return give_up(squash)
-        return commit
+            return give_up(squash), False
+        return step
 
+    @_of_values()
     def tidy(self) -> bool:
         """One small step of what is done in idle time: the values follow the log, history older than its time is
         folded, and what that has made useless is deleted. Returns whether there is more to do now."""
@@ -288,8 +312,10 @@ class Realm:
             with self._store.snapshot() as snapshot:
                 commit = next_step(snapshot, self._history_ttl, self._environment.now())
             if commit is not None:
+                before = self._head.base_version
                 self._append(commit)
                 if commit.base is not None:
+                    self._observer.folded(self._head.base_version - before)
                     self._history = History(self._head.version)  # it may know entries that are gone
                     self._is_swept, self._has_begun_anew = False, True
                 return True
@@ -299,6 +325,7 @@ class Realm:
             return not self._is_swept
         return False
 
+    @_of_values()
     def read(self, look: Callable[[StoredReader], T]) -> T:
         """What ``look`` finds in the stored values, as far as they are folded; may run beside everything else."""
         with self._store.snapshot() as snapshot:

@@ -12,7 +12,9 @@ never two of one name, which could not both have the store open.
 asked to come again later, the operator is told once, and nothing else is touched. Its files stay where they are. Were
 they moved away, the next client would find an empty Realm in their place, and every client that is ahead of it, which
 is every client, would be told to throw its own copy away. At most every RETRY_DELAY seconds one of the clients that
-come again has the Realm tried once more: after a repair it is in service without a word from anyone.
+come again has the Realm tried once more: after a repair it is in service without a word from anyone. Where damage is
+found in a Realm that is open, its sessions are ended, too, and its store is closed; since opening it might not find
+that damage again, it is tried only when its files have changed, or at a restart.
 """
 
 from collections import OrderedDict
@@ -21,15 +23,14 @@ from contextlib import ExitStack
 from typing import Final, Generic
 from weakref import WeakValueDictionary
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from realmserver.realms.fanout import Body, Encode, Workers
-from realmserver.realms.live import LiveRealm, Permit
+from realmserver.realms.live import DAMAGE, LiveRealm, Permit
 from realmserver.realms.observer import Observer, Unobserved
-from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Environment, Realm
 from realmserver.realms.waiting import House
-from realmserver.store.interface import Quarantined, Store, UnknownFormat
+from realmserver.store.interface import Quarantined, Store
 
 RETRY_DELAY: Final = 5
 """Seconds between two attempts to open a Realm in quarantine: soon enough after a repair, and cheap."""
@@ -37,10 +38,12 @@ RETRY_DELAY: Final = 5
 
 @frozen
 class _Quarantine:
-    """Why a Realm cannot be opened, and when that was last tried (Unix seconds)."""
+    """Why a Realm cannot be in service, and when that was last tried (Unix seconds). ``stamp``: what its files looked
+    like, if they must have changed before it is opened."""
 
     reason: str
     tried: int
+    stamp: object = None
 
 
 SPARE: Final = 16
@@ -106,6 +109,7 @@ class Registry(Generic[Body]):
                 min(self._history_ttl, LOOK_EVERY) or None,
             )
             live.has_room = self._has_room
+            live.damaged = self._damaged
             self._realms[name] = live
         return live
 
@@ -113,6 +117,9 @@ class Registry(Generic[Body]):
         """Open the Realm, in a thread. Raises StoreError; a Realm that is in quarantine is opened now and then only."""
         now, before = self._environment.now(), self._quarantine.get(name)
         if before is not None and 0 <= now - before.tried < RETRY_DELAY:
+            raise Quarantined(before.reason)
+        if before is not None and before.stamp is not None and self._store.stamp(name) == before.stamp:
+            self._quarantine[name] = evolve(before, tried=now)
             raise Quarantined(before.reason)
         if not self._store.exists(name):
             read_only = self._house.read_only()
@@ -123,9 +130,9 @@ class Registry(Generic[Body]):
             store = self._store.open(name, create=True)
             with ExitStack() as undo:
                 undo.callback(store.close)
-                realm = Realm(store, self._environment, self._history_ttl)
+                realm = Realm(store, self._environment, self._history_ttl, self._observer)
                 undo.pop_all()
-        except (UnknownFormat, BrokenRecord) as error:
+        except DAMAGE as error:
             reason = str(error)
             self._quarantine[name] = _Quarantine(reason, now)
             if before is None or before.reason != reason:
@@ -134,6 +141,20 @@ class Registry(Generic[Body]):
         if self._quarantine.pop(name, None) is not None:
             self._observer.released(name)
         return realm
+
+    def _damaged(self, live: LiveRealm[Body], error: Exception) -> None:
+        """``live`` has come upon damage, and is closed."""
+        found = _Quarantine(str(error), self._environment.now())
+        self._quarantine[live.name] = found
+        self._observer.quarantined(live.name, found.reason)
+
+        def stamped(stamp: object) -> None:
+            if self._quarantine.get(live.name) is found:
+                self._quarantine[live.name] = evolve(found, stamp=stamp)
+
+        self._workers.run(
+            lambda: self._store.stamp(live.name), stamped, lambda failure: self._workers.report(live.name, failure)
+        )
 
     def _has_room(self, live: LiveRealm[Body]) -> bool:
         """Whether ``live`` may open its store now; if not, it is told to go on when it may."""

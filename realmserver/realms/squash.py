@@ -105,8 +105,9 @@ def encode_squash(squash: Squash) -> bytes:
     return bytes(out) + squash.after
 
 
-def squash_step(snapshot: Snapshot, squash: Squash, now: int) -> Commit | None:
-    """The next step of ``squash``: what to make durable. It is ``taken`` at ``now``, Unix seconds, if it is whole then.
+def squash_step(snapshot: Snapshot, squash: Squash, now: int) -> tuple[Commit, bool] | None:
+    """The next step of ``squash``: what to make durable, and whether it is whole then, and ``taken`` at ``now``, Unix
+    seconds.
 
     None where it would need more entries than the history that it replaces: nothing is gained then.
     """
@@ -143,7 +144,7 @@ def squash_step(snapshot: Snapshot, squash: Squash, now: int) -> Commit | None:
     if writer.squash.entries > squash.base:
         return None
     done = evolve(writer.squash, table=at, after=after, taken=max(now, 1) if is_whole else 0)
-    return Commit(squash=writer.made, objects={SQUASH_KEY: encode_squash(done)})
+    return Commit(squash=writer.made, objects={SQUASH_KEY: encode_squash(done)}), is_whole
 
 
 class _Windows:

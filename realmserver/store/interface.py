@@ -214,6 +214,10 @@ class Store(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
+    def stamp(self, name: str) -> object:
+        """Compares equal as long as nobody has changed the files of a Realm that is not open; None where there are
+        none."""
+
     def names(self) -> Sequence[str]:
         """The names of all Realms, sorted."""
 

@@ -345,9 +345,9 @@ class Environment:
             self._closed = True
             self._drop_env()
 
-    def shrink(self, workplace: Path) -> bool:
+    def shrink(self, workplace: Path) -> int | None:
         """Give free pages back to the disk, if they are many: by a copy without them, made in ``workplace``, which
-        takes the file's place as a whole. Returns whether it did; the environment is closed then.
+        takes the file's place as a whole. Returns the bytes given back, and the environment is closed then; or None.
 
         Where there is no room for the copy, all stays as it is. After a crash ``workplace`` may be left.
         """
@@ -355,9 +355,9 @@ class Environment:
             env = self._open_env()
             try:
                 if self._views or not _is_mostly_free(env, self._tables):
-                    return False
+                    return None
             except lmdb.Error:
-                return False  # a damaged file: whoever reads it is told
+                return None  # a damaged file: whoever reads it is told
             copy = workplace / DATA_FILE
             try:
                 workplace.mkdir(DIRECTORY_MODE)
@@ -367,16 +367,18 @@ class Environment:
                     os.fsync(file.fileno())
             except (OSError, lmdb.Error):
                 shutil.rmtree(workplace, ignore_errors=True)
-                return False
+                return None
             self._closed = True
             self._drop_env()
+            data = self._directory / DATA_FILE
             try:
-                copy.replace(self._directory / DATA_FILE)
+                given_back = _room(data) - _room(copy)
+                copy.replace(data)
                 sync_directory(self._directory)
                 workplace.rmdir()
             except OSError as error:
                 raise store_error(self._what, error) from error
-            return True
+            return max(0, given_back)
 
     # Opening, and opening again after an error.
 
@@ -501,6 +503,11 @@ class Environment:
                 view.resume(begin)
 
 
+def _room(data: Path) -> int:
+    """The bytes that a file takes on the disk; it may be much longer (:func:`_extend`)."""
+    return data.stat().st_blocks * 512
+
+
 def _is_mostly_free(env: "lmdb.Environment", tables: "dict[str, lmdb._Database]") -> bool:
     with env.begin() as txn:
         stats = [env.stat(), *(txn.stat(table) for table in tables.values())]
@@ -582,6 +589,8 @@ def read_error(what: str, error: "lmdb.Error") -> StoreError:
 
 def _write_error(what: str, error: "lmdb.Error", directory: Path, size: int) -> StoreError:
     """LMDB says "Input/output error" for a disk that fills up in the middle of a page: ask the disk itself."""
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return read_error(what, error)
     if isinstance(error, lmdb.DiskError) or _no_room(directory, size + _PROBE_SLACK):
         return StoreFull(f"{what}: no room is left on the disk: {error}")
     return StoreError(f"{what}: {error}")

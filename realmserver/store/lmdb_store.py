@@ -189,7 +189,8 @@ class LmdbStore:
 
     ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
     :class:`~realmserver.store.lmdb_environment.Environment`; ``exchanged`` hears of the directory of a Realm whose file
-    has been exchanged for a smaller one. Raises :class:`StoreError` if another server uses the directory.
+    has been exchanged for a smaller one, and of the bytes that this gave back to the disk. Raises :class:`StoreError`
+    if another server uses the directory.
     """
 
     def __init__(
@@ -200,7 +201,7 @@ class LmdbStore:
         map_size: int = INITIAL_MAP_SIZE,
         patience: float = PATIENCE,
         committed: Committed | None = None,
-        exchanged: Callable[[Path], None] = lambda directory: None,
+        exchanged: Callable[[Path, int], None] = lambda directory, given_back: None,
     ) -> None:
         self._committed = committed
         self._exchanged = exchanged
@@ -253,6 +254,13 @@ class LmdbStore:
     def exists(self, name: str) -> bool:
         return (realm_directory(self._root, name) / DATA_FILE).is_file()
 
+    def stamp(self, name: str) -> object:
+        try:
+            found = (realm_directory(self._root, name) / DATA_FILE).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def names(self) -> Sequence[str]:
         return sorted(name for name, directory in realms_below(self._root) if (directory / DATA_FILE).is_file())
 
@@ -279,8 +287,9 @@ class LmdbStore:
         except StoreError:
             environment.close()
             raise
-        if environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk"):
-            self._exchanged(directory)
+        given_back = environment.shrink(self._root / CREATING / f"{realm.realm_id.hex()}.shrunk")
+        if given_back is not None:
+            self._exchanged(directory, given_back)
             return self._open_realm(name, directory)
         return realm
 
@@ -388,4 +397,4 @@ def _decoded(name: str, unpack: Callable[[], _Value]) -> _Value:
     try:
         return unpack()
     except records.BadRecord as error:
-        raise StoreError(f"{name}: {error}") from error
+        raise UnknownFormat(f"{name}: the file is damaged: {error}") from error

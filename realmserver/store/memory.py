@@ -285,6 +285,10 @@ class MemoryStore:
         with self._lock:
             return name in self._states
 
+    def stamp(self, name: str) -> object:
+        with self._lock:
+            return self._states[name].head if name in self._states else None
+
     def names(self) -> Sequence[str]:
         with self._lock:
             return sorted(self._states)

@@ -119,6 +119,9 @@ class Disk:
     def exists(self, name: str) -> bool:
         return name in self.journals
 
+    def stamp(self, name: str) -> object:
+        return None
+
     def names(self) -> list[str]:
         return sorted(self.journals)
 

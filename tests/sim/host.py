@@ -140,6 +140,9 @@ class Binding(Subscriber):
             raise Violation(f"client file {by.ident} is bound twice on one connection")
         self.side.feed(lambda machine: machine.superseded())
 
+    def expelled(self, error: RealmError) -> None:
+        self.side.refuse(self.session, error)
+
 
 class ServerSide:
     """The server's end of a connection."""

@@ -250,6 +250,24 @@ def test_nobody_is_let_in_without_the_admin_token(source: tuple[ServerProcess, i
             assert stranger.read_all() == b""
 
 
+def test_followers_may_have_a_log_of_their_own(server_process: ServerProcess, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    path = tmp_path / "backup.log"
+    server_process.settings = (
+        f"backup: {{enable: true, network: {{listen_port: {port}}}, logging: {{level: warn, path: {path}}}}}\n"
+    )
+    server_process.start()
+    with following(server_process, port, tmp_path / "target") as follower:
+        wait_until_in_step(server_process, 0, follower)
+    with RawSocket(port) as stranger:
+        stranger.send(frame(frames.HELLO, {"protocol": 1, "token": "none"}))
+        while stranger.read(1):
+            pass
+    (line,) = path.read_text().splitlines()
+    assert " - warn: backup: follower 127.0.0.1 is refused: " in line
+    assert "backup: follower" not in server_process.text()
+
+
 def test_a_follower_that_does_not_read_is_sent_away_and_nobody_waits_for_it(
     source: tuple[ServerProcess, int], tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from random import Random
 
 import lmdb
 import pytest
+from promtool import figures
+from raw_sync import ask
 from running_reactor import run
 from server_process import ServerProcess
 from test_python_client import add_schema, device, settled
@@ -17,6 +19,7 @@ from realmserver.store.records import unpack_head
 pytestmark = pytest.mark.system
 
 PATIENCE = 40.0
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
@@ -68,6 +71,10 @@ def test_history_is_folded_under_connected_devices(server: ServerProcess) -> Non
         ace = young.realm.get("Dog", "ace")
         assert ace is not None
         assert ace["walks"] == 14
+        found = figures(ask(server.port, METRICS).body)
+        assert found["ros_sync_history_squashes_total"] >= found["ros_sync_history_folded_total"] >= 1
+        assert found["ros_sync_history_folded_versions_total"] == base_version(server)
+        assert found["ros_sync_history_failed_total"] == 0
         await one.close()
         await young.close()
 

@@ -12,6 +12,7 @@ from promtool import check_expressions, complaints, figures, needs_promtool
 
 from realmserver import log
 from realmserver.metrics import ENDINGS, Metrics
+from realmserver.net.report import RealmFigures
 from realmserver.sync.errors import Code
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "etc" / "grafana" / "realm-object-server.json"
@@ -136,6 +137,20 @@ def test_two_servers_in_one_process_count_for_themselves() -> None:
     assert of(two)["ros_sync_connection_started_total"] == 0
 
 
+def test_folded_history_is_counted() -> None:
+    metrics = Metrics()
+    figures_of_realms = RealmFigures(metrics)
+    figures_of_realms.squashed()
+    figures_of_realms.folded(10)
+    figures_of_realms.folded(5)
+    figures_of_realms.folding_failed()
+    found = of(metrics)
+    assert found["ros_sync_history_squashes_total"] == 1
+    assert found["ros_sync_history_folded_total"] == 2
+    assert found["ros_sync_history_folded_versions_total"] == 15
+    assert found["ros_sync_history_failed_total"] == 1
+
+
 def expressions(node: Any) -> list[str]:
     """Every query in a dashboard."""
     if isinstance(node, dict):
@@ -154,6 +169,13 @@ def test_every_figure_in_the_dashboard_exists() -> None:
     }
     assert len(asked) > 25
     assert asked - found == set()
+
+
+def test_every_figure_is_in_the_dashboard() -> None:
+    asked = set(re.findall(r"\bros_[a-z0-9_]+", DASHBOARD.read_text()))
+    shown = {name.removesuffix("_total").removesuffix("_bucket") for name in asked}
+    own = {family.name for family in full().registry.collect() if family.name.startswith("ros_")}
+    assert own - shown == set()
 
 
 @needs_promtool

@@ -122,6 +122,40 @@ def test_lines_are_counted_by_level(out: io.StringIO) -> None:
     assert dict(zip(log.LEVELS, observer.lines, strict=True)) == dict.fromkeys(log.LEVELS, 0) | {"info": 1, "warn": 2}
 
 
+@pytest.mark.parametrize(("level", "shown"), [("debug", ["debug", "warn"]), ("warn", ["warn"]), ("off", [])])
+def test_backups_may_have_a_level_of_their_own(out: io.StringIO, level: str, shown: list[str]) -> None:
+    log.set_level(level, "backup")
+    for component in ("backup", "sync"):
+        logger = log.get_logger(component)
+        logger.debug("m")
+        logger.warn("m")
+    assert messages(out) == [*(f"{each}: backup: m" for each in shown), "warn: sync: m"]
+    assert log.get_logger("backup").is_on(log.DEBUG) == (level == "debug")
+    log.set_level("error")
+    log.get_logger("backup").warn("the level of all is the level of backups, too, until they are given one")
+    assert len(messages(out)) == len(shown) + 1
+
+
+def test_backups_may_have_a_file_of_their_own(tmp_path: Path) -> None:
+    apart, path = tmp_path / "backup.log", tmp_path / "server.log"
+    observer = log.LineObserver(None, path, apart=log.LineObserver(None, apart))
+    observer(log.event("backup", log.WARN, "one"))
+    observer(log.event("sync", log.WARN, "two"))
+    apart.rename(tmp_path / "backup.log.1")
+    observer.reopen()
+    observer(log.event("backup", log.INFO, "three"))
+    assert (tmp_path / "backup.log.1").read_text().endswith(" - warn: backup: one\n")
+    assert path.read_text().endswith(" - warn: sync: two\n")
+    assert apart.read_text().endswith(" - info: backup: three\n")
+    assert [path.read_text().count("\n"), apart.read_text().count("\n")] == [1, 1]
+    assert (observer.lines[log.WARN], observer.lines[log.INFO]) == (2, 1)
+    apart.unlink()
+    apart.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        observer.reopen()
+    assert observer.problem == "the log file cannot be opened anew: Is a directory"
+
+
 def test_a_very_long_message_is_cut(out: io.StringIO) -> None:
     log.get_logger("sync").info("x" * 100_000)
     assert len(out.getvalue()) < 2 * log.MAX_MESSAGE

@@ -95,6 +95,13 @@ def test_the_log_needs_a_directory(tmp_path: Path) -> None:
     assert problems(tmp_path, text + "/server.log") == []
 
 
+def test_the_log_of_backups_needs_a_directory_if_there_are_backups(tmp_path: Path) -> None:
+    text = f"logging: {{path: {tmp_path}/none/backup.log}}}}\n"
+    (problem,) = problems(tmp_path, "backup: {enable: true, " + text)
+    assert problem.startswith("1: backup.logging.path: the directory ~/none does not exist")
+    assert problems(tmp_path, "backup: {" + text) == []
+
+
 def test_a_server_that_nobody_can_reach_says_so(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text("proxy: {http: {enable: false}}")
     configuration = load(str(tmp_path / "c.yml"), Options(root=str(tmp_path)))
@@ -226,17 +233,13 @@ def notices(root: Path, text: str) -> list[str]:
 
 
 def test_what_has_no_effect_yet_says_so(tmp_path: Path) -> None:
-    text = (
-        "auth: {sync_hosts: ['a.example.com:1'], providers: {facebook: {}, google: {clientId: x}}}\n"
-        "backup: {enable: true}\n"
-    )
+    text = "auth: {sync_hosts: ['a.example.com:1'], providers: {facebook: {}, google: {clientId: x}}}\n"
     assert [notice.split(":")[0] for notice in notices(tmp_path, text)] == [
         "auth.sync_hosts",
         "auth.providers.google",
         "auth.providers.facebook",
-        "backup.logging",
     ]
-    assert notices(tmp_path, "auth: {providers: {password: , realm: {}}}\nbackup: {enable: false}\n") == []
+    assert notices(tmp_path, "auth: {providers: {password: , realm: {}}}\nbackup: {enable: true}\n") == []
 
 
 def test_a_private_key_that_everyone_may_read_is_told(tmp_path: Path) -> None:
@@ -303,4 +306,4 @@ def test_files_that_are_closed_to_the_server_are_told(tmp_path: Path) -> None:
 
 def test_a_backup_listener_that_others_can_reach_is_told(tmp_path: Path) -> None:
     found = notices(tmp_path, "backup: {enable: true, network: {listen_address: '::'}}\n")
-    assert [notice.split(":")[0] for notice in found] == ["backup.logging", "backup.network.listen_address"]
+    assert [notice.split(":")[0] for notice in found] == ["backup.network.listen_address"]

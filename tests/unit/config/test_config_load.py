@@ -75,7 +75,7 @@ network:
 logging: {level: detail, path: /dev/null, format: json}
 performance: {max_open_files: 3, stop_timeout: 600}
 history: {ttl: 86400}
-backup: {enable: true, network: {listen_address: '::', listen_port: 4}, logging: {level: off, path: /x/y}}
+backup: {enable: true, network: {listen_address: '::', listen_port: 4}, logging: {level: off, path: /dev/zero}}
 """,
     )
     assert configuration.storage.root_path == Path("/nowhere-yet/data")
@@ -101,7 +101,7 @@ backup: {enable: true, network: {listen_address: '::', listen_port: 4}, logging:
     assert configuration.performance == model.Performance(3, 600)
     assert configuration.history == model.History(86400)
     assert configuration.backup == model.Backup(
-        True, model.BackupNetwork("::", 4), model.BackupLogging("off", Path("/x/y"))
+        True, model.BackupNetwork("::", 4), model.BackupLogging("off", Path("/dev/zero"))
     )
 
 
@@ -112,13 +112,14 @@ def test_the_file_of_1_8_3_loads_with_other_paths(file: Path) -> None:
         ("root_path: /var/lib/realm/object-server", f"root_path: {file.parent}/data"),
         ("/etc/realm/token-signature", f"{file.parent}/token-signature"),
         ("path: /var/log/realm-object-server.log", f"path: {file.parent}/server.log"),
+        ("/var/log/realm-object-server-backup-server.log", f"{file.parent}/backup.log"),
     ):
         assert old in text
         text = text.replace(old, new)
     configuration = loaded(file, text)
     assert configuration.storage.root_path == file.parent / "data"
     assert configuration.logging.path == file.parent / "server.log"
-    assert [notice for notice in configuration.notices if "backup" in notice]
+    assert configuration.backup.logging == model.BackupLogging(None, file.parent / "backup.log")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "storage:\nauth:\n  ttls:\nlogging:\n  level:\n", "proxy: {}\n"])

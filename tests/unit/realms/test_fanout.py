@@ -3,7 +3,7 @@
 from realm_tools import HeldWorkers, open_realm
 
 from realmserver.realms.fanout import ENTRY_COST, TAIL_SIZE, Fanout, Made
-from realmserver.realms.requests import DownloadCursor, RealmError, UploadCursor
+from realmserver.realms.requests import DownloadCursor, RealmError, RealmUnavailable, UploadCursor
 from realmserver.store.interface import Head, LogEntry
 
 AUTHOR, READER = 2, 3
@@ -11,7 +11,7 @@ AUTHOR, READER = 2, 3
 
 def test_entries_without_a_byte_do_not_gather_without_end() -> None:
     workers = HeldWorkers()
-    fanout: Fanout[int] = Fanout(workers, len, lambda: None)
+    fanout: Fanout[int] = Fanout(workers, len, lambda: None, lambda error: RealmUnavailable(str(error)))
     kept = TAIL_SIZE // ENTRY_COST
     last = 10 * kept
     fanout.appended(LogEntry(version, 1, AUTHOR, version, 1, b"", 0) for version in range(1, last + 1))

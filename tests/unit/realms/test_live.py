@@ -49,6 +49,9 @@ class Listener:
     def advanced(self, version: int) -> None:
         self.versions.append(version)
 
+    def expelled(self, error: RealmError) -> None:
+        self.expelled_for = error
+
     def superseded(self, by: Subscriber) -> None:
         self.superseded_by.append(by)
 

@@ -1,13 +1,25 @@
-"""A Realm that cannot be opened: who is told, what its clients are told, and how it comes back."""
+"""A Realm that cannot be opened, or turns out to be damaged: who is told, what its clients are told, and how it comes
+back."""
+
+from typing import NoReturn
 
 import pytest
-from realm_tools import FixedEnvironment, HeldWorkers
+from realm_tools import FixedEnvironment, HeldWorkers, create, schema, upload
 
+from realmserver.realms.live import Subscriber
 from realmserver.realms.observer import Unobserved
 from realmserver.realms.packing import BrokenRecord
+from realmserver.realms.realm import Realm
 from realmserver.realms.registry import RETRY_DELAY, Registry
-from realmserver.realms.requests import RealmError, RealmUnavailable
-from realmserver.store.interface import StoreError, UnknownFormat
+from realmserver.realms.requests import (
+    DownloadCursor,
+    Identify,
+    RealmError,
+    RealmUnavailable,
+    SaltedVersion,
+    UploadDone,
+)
+from realmserver.store.interface import ClientFile, Commit, StoreError, UnknownFormat
 from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
 
@@ -134,3 +146,143 @@ def test_no_store_is_left_open_where_the_state_is_damaged() -> None:
     bench.store.error = None
     bench.later()
     assert bench.open() is None  # the store takes each Realm only once
+
+
+# Damage that is found later
+
+
+class Session:
+    """Of one client file; ``ended_for`` is what it was told in the end."""
+
+    def __init__(self, bench: Bench, name: str = "/a") -> None:
+        self.bench = bench
+        self.live = bench.registry.get(name)
+        self.ended_for: RealmError | None = None
+        found: list[ClientFile | RealmError] = []
+        self.live.allocate("user", found.append)
+        bench.workers.run_all()
+        (client,) = found
+        assert isinstance(client, ClientFile)
+        self.ident = client.ident
+        start = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+        self.live.identify(start, "user", 14, self, lambda _: None)
+        bench.workers.run_all()
+
+    def advanced(self, version: int) -> None: ...
+
+    def superseded(self, by: Subscriber) -> None: ...
+
+    def expelled(self, error: RealmError) -> None:
+        self.ended_for = error
+
+    def upload(self, version: int, changeset: bytes) -> list[UploadDone | RealmError]:
+        """What will have been answered."""
+        answers: list[UploadDone | RealmError] = []
+        self.live.upload(upload(self.ident, (version, 0, changeset)), answers.append)
+        return answers
+
+
+def working() -> Bench:
+    bench = Bench(DAMAGED)
+    bench.store.error = None
+    return bench
+
+
+def raising(error: Exception) -> object:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [DAMAGED, BrokenRecord("the record ends inside a text")])
+def test_damage_that_is_found_later_ends_the_realms_sessions_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    bench = working()
+    one, other, neighbour = Session(bench), Session(bench), Session(bench, "/b")
+    monkeypatch.setattr(Realm, "integrate", raising(error))
+    first, second = one.upload(2, schema()), other.upload(2, schema())
+    bench.workers.run_one()
+    third = one.upload(3, create())  # while its store is being closed
+    bench.workers.run_all()
+    for answers in (first, second, third):
+        (answer,) = answers
+        assert isinstance(answer, RealmUnavailable)
+    assert isinstance(one.ended_for, RealmUnavailable)
+    assert isinstance(other.ended_for, RealmUnavailable)
+    assert neighbour.ended_for is None
+    assert not one.live.is_open
+    assert bench.told.news == [("quarantined", "/a", str(error))]
+    assert bench.registry.quarantined == 1
+    assert all("Quarantined" in report for report in bench.workers.reports), "the observer has been told"
+
+
+def test_it_is_not_opened_before_its_files_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = working()
+    one = Session(bench)
+    with monkeypatch.context() as patched:
+        patched.setattr(Realm, "integrate", raising(DAMAGED))
+        one.upload(2, schema())
+        bench.workers.run_all()
+    bench.store.opened.clear()
+    for _ in range(3):
+        assert isinstance(bench.open(), RealmUnavailable)
+        bench.later()
+    assert bench.store.opened == []
+    repaired = bench.store.open("/a", create=False)
+    repaired.append(0, 0, Commit(last_ident=7))
+    repaired.close()
+    assert bench.open() is None
+    assert bench.told.news[1:] == [("released", "/a")]
+    assert bench.registry.quarantined == 0
+
+
+def test_while_somebody_still_reads_the_store_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = working()
+    one, reader, late = Session(bench), Session(bench), Session(bench)
+    one.upload(2, schema())
+    bench.workers.run_all()
+    one.live._fanout.forget()
+    found: list[object] = []
+    monkeypatch.setattr(Realm, "integrate", raising(DAMAGED))
+    one.upload(3, create())
+    reader.live.fetch(reader.ident, DownloadCursor(), 14, found.append)
+    bench.workers.run_one()
+    assert one.ended_for is not None
+    assert one.live.is_open
+    answers = late.upload(2, schema())  # it is not told yet that its session is over
+    bench.workers.run_all()
+    assert len(found) == 1
+    assert [type(answer) for answer in answers] == [RealmUnavailable]
+    assert not one.live.is_open
+
+
+def test_damage_may_be_found_by_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = working()
+    one, reader = Session(bench), Session(bench)
+    one.upload(2, schema())
+    bench.workers.run_all()
+    one.live._fanout.forget()
+    found: list[object] = []
+    monkeypatch.setattr(Realm, "download", raising(DAMAGED))
+    reader.live.fetch(reader.ident, DownloadCursor(), 14, found.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in found] == [RealmUnavailable]
+    assert isinstance(one.ended_for, RealmUnavailable)
+    assert bench.told.news == [("quarantined", "/a", str(DAMAGED))]
+
+
+def test_broken_values_are_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made from the log."""
+    bench = working()
+    one = Session(bench)
+    one.upload(2, schema())
+    bench.workers.run_all()
+    monkeypatch.setattr("realmserver.realms.realm.fold", raising(BrokenRecord("nonsense")))
+    found: list[object] = []
+    one.live.read(lambda reader: None, found.append)
+    bench.workers.run_all()
+    assert [type(answer) for answer in found] == [RealmUnavailable]
+    assert (bench.told.news, one.ended_for) == ([], None)
+    assert bench.workers.reports == ["/a: BrokenValues('nonsense')"]

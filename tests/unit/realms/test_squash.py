@@ -43,10 +43,12 @@ def squash(store: RealmStore) -> list[bytes]:
             assert at is not None
             if at.taken:
                 break
-            commit = squash_step(snapshot, at, 1_000)
-        assert commit is not None
+            step = squash_step(snapshot, at, 1_000)
+        assert step is not None
+        commit, is_whole = step
         entries += commit.squash.values()
         store.append(version, 0, commit)
+    assert is_whole
     assert [entry.version for entry in entries] == list(range(1, len(entries) + 1))
     assert all((entry.timestamp, entry.origin) == (77, 0) for entry in entries)
     return [entry.changeset for entry in entries]

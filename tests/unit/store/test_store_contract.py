@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_a_realm_that_does_not_exist_is_made_only_on_request(store: Store) -> No
     assert store.names() == []
     assert store.open("/a/b", create=True).name == "/a/b"
     assert store.exists("/a/b")
+
+
+def test_the_stamp_of_a_realm_tells_whether_it_has_changed(store: Store) -> None:
+    assert store.stamp("/a") is None
+    with closing(store.open("/a", create=True)) as realm:
+        append(realm, b"one")
+    stamp = store.stamp("/a")
+    assert stamp is not None
+    store.open("/a", create=False).close()
+    assert store.stamp("/a") == stamp
+    with closing(store.open("/a", create=False)) as realm:
+        append(realm, b"two")
+    assert store.stamp("/a") != stamp
 
 
 def test_names_are_those_of_all_realms_sorted(engine: Engine) -> None:

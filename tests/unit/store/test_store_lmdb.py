@@ -521,10 +521,12 @@ def _shrinkable(root: Path) -> None:
 def test_a_realm_gives_its_room_back_when_it_is_opened_next(root: Path) -> None:
     _shrinkable(root)
     before = _room(root)
-    exchanged: list[Path] = []
-    with closing(LmdbStore(root, random_bytes=os.urandom, exchanged=exchanged.append)) as store:
+    exchanged: list[tuple[Path, int]] = []
+    with closing(LmdbStore(root, random_bytes=os.urandom, exchanged=lambda *of: exchanged.append(of))) as store:
         realm = store.open("/a/b", create=False)
-        assert exchanged == [root / "user_data" / "a" / "b.realm"]
+        ((directory, given_back),) = exchanged
+        assert directory == root / "user_data" / "a" / "b.realm"
+        assert given_back == before - _room(root)
         assert before > 3_000_000 > 500_000 > _room(root)
         assert (realm.head().version, realm.head().base_version) == (200, 190)
         with realm.snapshot() as snapshot:
@@ -542,7 +544,7 @@ def test_where_there_is_no_room_for_the_copy_all_stays_as_it_is(root: Path) -> N
     with closing(open_store(root)) as store:
         assert not store.exists("/b")
         with closing(Environment(root / "user_data" / "a" / "b.realm", "/a/b", TABLES)) as environment:
-            assert not environment.shrink(root / "nowhere" / "b")
+            assert environment.shrink(root / "nowhere" / "b") is None
             with environment.view() as view:
                 assert view.get(META, IDENTITY_KEY)
     assert _room(root) >= before
