@@ -219,7 +219,6 @@ class LiveRealm(Generic[Body]):
 
     def allocate(self, owner: str, done: Done[ClientFile], permit: Permit = no_question) -> None:
         """Give out a new client file for user ``owner``; ``permit`` as in :meth:`open`."""
-
         self._queue.append(_Allocation(owner, done, permit))
         self._next()
 
@@ -366,11 +365,14 @@ class LiveRealm(Generic[Body]):
         for subscriber in subscribers.values():
             subscriber.expelled(answer)
         for each in queue:
-            if isinstance(each, _Call):
-                each.failed(answer)
-            else:
-                self._waits(-each.size)
-                each.done(answer)
+            match each:
+                case _Call():
+                    each.failed(answer)
+                case _Allocation():
+                    each.done(answer)
+                case _Waiting():
+                    self._waits(-each.size)
+                    each.done(answer)
         for report in progress.values():
             report.done(answer)
 
