@@ -35,7 +35,7 @@ from realmserver.realms.requests import (
 )
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.waiting import House
-from realmserver.store.interface import ClientFile, Head
+from realmserver.store.interface import ClientFile, Head, StoreFull
 
 PROGRESS_DELAY: Final = 1.0
 """Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
@@ -45,6 +45,9 @@ FOLD_DELAY: Final = 2.0
 
 FOLD_PAUSE: Final = 0.05
 """Seconds between two steps, so that the reactor's thread gets its share of the interpreter."""
+
+FULL_DELAY: Final = 60.0
+"""Seconds until a step for which the disk had no room is tried again: nothing is lost meanwhile."""
 
 MAX_POSTPONED: Final = 5
 """Times that a step gives way to other work. Then it takes its turn, or a busy Realm's values would never follow."""
@@ -310,9 +313,18 @@ class LiveRealm(Generic[Body]):
             return
         self._postponed = 0
 
-        def folded(answer: bool | RealmError) -> None:
+        def tidy(realm: Realm) -> bool | StoreFull:
+            try:
+                return realm.tidy()
+            except StoreFull as error:
+                return error
+
+        def folded(answer: bool | StoreFull | RealmError) -> None:
             if isinstance(answer, RealmError):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
+            elif isinstance(answer, StoreFull):
+                self._workers.report(self.name, answer)
+                self._fold_later(FULL_DELAY)
             elif answer:
                 self._fold_later(FOLD_PAUSE)
             else:
@@ -321,7 +333,7 @@ class LiveRealm(Generic[Body]):
                     self._look_due = True
                     self._workers.later(self._look_every, self._look)
 
-        self._call(Realm.tidy, folded)
+        self._call(tidy, folded)
 
     # The lane.
 
