@@ -9,9 +9,16 @@ from client_edits import Editor
 from client_tools import PROTOCOL, FixedEnvironment, Server, add_schema, randomly
 
 from realmserver.client.local import LocalRealm
-from realmserver.realms import fold, history, retention, squash
+from realmserver.realms import fold, history, realm, retention, squash
 from realmserver.realms.realm import Realm
-from realmserver.realms.requests import ClientFileExpired, Upload, UploadDone
+from realmserver.realms.requests import (
+    ClientFileExpired,
+    DownloadCursor,
+    Identify,
+    SaltedVersion,
+    Upload,
+    UploadDone,
+)
 from realmserver.realms.stored_reading import StoredReader
 
 TTL = 100
@@ -83,7 +90,7 @@ def test_whoever_comes_and_goes_all_come_to_one_state(seed: int, monkeypatch: py
     monkeypatch.setattr(squash, "STEP_OBJECTS", chance.choice([2, 500]))
     monkeypatch.setattr(history, "MAX_SQUASH_REFERENCES", chance.choice([0, 50_000]))
     monkeypatch.setattr(fold, "STEP_INSTRUCTIONS", chance.choice([1, 2_000]))
-    monkeypatch.setattr(retention, "SWEEP_RECORDS", chance.choice([1, 2_000]))
+    monkeypatch.setattr(realm, "SWEEP_RECORDS", chance.choice([1, 2_000]))
     server = Shrinking()
     fresh = itertools.count()
     clients = [begin(server, chance.randrange(3)) for _ in range(2)]
@@ -168,6 +175,35 @@ def test_a_fresh_client_gets_the_squash_and_merges_with_it() -> None:
     thing = young.get("Thing", "t0")
     assert thing is not None
     assert thing["name"] == "ash"
+
+
+def test_what_is_left_to_download_of_a_squash_is_told_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realm, "DOWNLOAD_SIZE", 0)
+    monkeypatch.setattr(squash, "WINDOW_INSTRUCTIONS", 12)
+    server = Shrinking()
+    old = begin(server)
+    for _ in range(9):
+        with old.write(5) as tx:
+            tx.create("Thing", "t")
+            tx.delete("Thing", "t")
+        server.sync(old)
+    assert server.shrink() == 10
+    with old.write(5) as tx:
+        tx.create("Thing", "last")
+    server.sync(old)
+    client = server.realm.allocate("user")
+    server.realm.identify(
+        Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion()), client.owner, PROTOCOL
+    )
+    cursor, head, told = DownloadCursor(), server.realm.head, []
+    while cursor.server_version < head.version:
+        download = server.realm.download(client.ident, cursor, head)
+        cursor = download.cursor
+        with server.store.snapshot() as snapshot:
+            left = snapshot.entries(cursor.server_version + 1, head.version)
+            assert download.downloadable_bytes == sum(len(entry.changeset) for entry in left)
+        told.append(download.downloadable_bytes)
+    assert len(told) > 2
 
 
 def test_whoever_was_away_for_longer_is_told_to_reset_and_whoever_was_not_goes_on() -> None:
