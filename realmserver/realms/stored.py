@@ -129,7 +129,7 @@ class StoredValues:
         for name, table in tables.items():
             if self._durable_tables.get(name) is not table:
                 commit.objects[schema_key(table.id)] = encode_row(name, encode_table(table))
-        for key in self._changed:
+        for key in sorted(self._changed):
             if key[:NODE_PREFIX_SIZE] not in self._freed and key[:_TABLE_SIZE] not in self._erased:
                 record = self._records[key]
                 commit.objects[key] = None if record is None else encode_record(record)

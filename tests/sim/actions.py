@@ -4,10 +4,17 @@ from collections.abc import Callable
 from typing import Final
 
 from .device import Copy, Device
+from .shrinking import TTL
 from .world import World
 
 WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
 """Seconds that may pass at once."""
+
+PASSES: Final = (2.0 * TTL, TTL / 2, 3.0)
+"""Seconds that may pass with all that happens in them, where history shrinks."""
+
+MAX_DEVICES: Final = 6
+"""Devices to which no new ones are added."""
 
 LOSABLE: Final = 4
 """Commits that a disk with a lying fsync may lose."""
@@ -44,6 +51,9 @@ class Actions:
             self._actions.append((12, self._stall))
         # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
         self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
+        if profile.folds:
+            self._actions += [(10, self._pass), (12, self._timers), (5, self._long_away), (3, self._join)]
+            self._weights += [12, 12, 6, 4]
         if profile.rollbacks:  # which are what its histories are about
             self._actions += [(8, self._back_up), (8, self._restore)]
             self._weights += [8, 8]
@@ -70,6 +80,18 @@ class Actions:
         self._world.note(f"{seconds} s pass")
         self._world.clock.now += seconds
 
+    def _pass(self) -> None:
+        seconds = self._choices.pick(PASSES)
+        self._world.note(f"{seconds} s pass, with all that happens in them")
+        self._world.pass_time(seconds)
+
+    def _timers(self) -> None:
+        self._world.note("timers run out, and something happens between them")
+        for _ in range(1 + self._choices.below(8)):
+            self._world.clock.jump()
+            for _ in range(self._choices.below(4)):
+                self._world.event()
+
     # Users.
 
     def _device(self) -> Device:
@@ -80,6 +102,8 @@ class Actions:
 
     def _write(self) -> None:
         device = self._device()
+        if device.is_reader:
+            return
         copy = self._copy(device)
         for _ in range(1 + self._choices.weighted((4, 2, 1))):
             self._world.write(device, copy)
@@ -155,6 +179,37 @@ class Actions:
             device.connect()
         elif device.wire is not None:
             device.wire.cut(0, 0)
+
+    def _long_away(self) -> None:
+        """A device is cut off, perhaps with what it has written, until history is older than is kept."""
+        device = self._device()
+        device.is_online = not device.is_online
+        self._world.note(f"device {device.number} {'comes back' if device.is_online else 'goes away for long'}")
+        if device.is_online:
+            device.connect()
+            return
+        if device.wire is not None:
+            device.wire.cut(self._choices.below(len(device.wire.to_server) + 1), 0)
+        for _ in range(self._choices.below(3)):
+            others = [other for other in self._world.devices if other is not device and not other.is_reader]
+            if others:
+                other = self._choices.pick(others)
+                self._world.write(other, self._copy(other))
+
+    def _join(self) -> None:
+        """A new device comes; it may leave with its ident and nothing else."""
+        if len(self._world.devices) >= MAX_DEVICES:
+            return
+        self._world.note("a new device comes")
+        device = self._world.join()
+        if self._choices.below(2):
+            while not any(copy.local.file.ident for copy in device.copies.values()):
+                if not self._world.event(in_order=True):
+                    return
+            self._world.note(f"device {device.number} goes offline")
+            device.is_online = False
+            if device.wire is not None:
+                device.wire.cut(0, 0)
 
     # The server and its disk.
 

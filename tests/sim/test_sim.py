@@ -47,6 +47,15 @@ def test_clients_are_reset_where_the_server_has_lost_something() -> None:
         assert sum(outcome.world.resets for outcome in outcomes if outcome.world is not None) > 0
 
 
+def test_history_is_folded_and_whoever_comes_too_late_is_reset() -> None:
+    outcomes = [run(PROFILES["history"], Choices(seed=seed)) for seed in range(SEEDS_AT_A_TIME)]
+    worlds = [outcome.world for outcome in outcomes if outcome.world is not None]
+    journals = [journal for world in worlds for journal in world.disk.journals.values()]
+    assert sum(journal.kept.base_version > 0 for journal in journals) > 5
+    assert sum(client.start_version > 0 for journal in journals for client in journal.kept.clients.values()) > 5
+    assert sum(world.expired for world in worlds) > 2
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_script_is_the_same_history_as_its_seed(profile: str) -> None:
     told: list[list[str]] = [[], []]

@@ -37,13 +37,16 @@ class ClientEnd(Protocol):
 @frozen
 class Claim:
     """What a client file says of itself in IDENT, and in which runs of the server it learnt it: what the simulator
-    needs to know whether the server can still know the same."""
+    needs to know whether the server can still know the same. ``received``: what it has downloaded up to ``cursor``, as
+    version, timestamp and changeset."""
 
     ident: int
     ident_run: int
     version: int
     version_run: int
     acknowledged: int
+    cursor: int
+    received: tuple[tuple[int, int, bytes], ...]
 
 
 @define(eq=False)
