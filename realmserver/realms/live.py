@@ -454,8 +454,11 @@ class LiveRealm(Generic[Body]):
         if result.entries:
             if self._fold_delay is not None:
                 self._fold_later(self._fold_delay)
-            for subscriber in list(self._subscribers.values()):
-                subscriber.advanced(result.head.version)
+            self._advanced(result.head)
+
+    def _advanced(self, head: Head) -> None:
+        for subscriber in list(self._subscribers.values()):
+            subscriber.advanced(head.version)
 
     def _run(
         self,
@@ -483,7 +486,8 @@ class LiveRealm(Generic[Body]):
             before, (self._realm, self._head, then) = self._head, result
             self._busy = False
             if before is not None and before.base_version != self._head.base_version:
-                self._fanout.begins_at(self._head.base_version)
+                self._fanout.forget()  # entries have another form now
+                self._advanced(self._head)
             if open_now is None:
                 self._observer.opened()
                 self._cannot_fold = False
