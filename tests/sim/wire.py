@@ -93,6 +93,8 @@ class Wire:
         """Whoever does not know yet that the connection is lost shall hear of it, and what stands still goes on."""
         self.server_knows = self.client_knows = True
         self.is_stalled_up = self.is_stalled_down = False
+        if self.client is None and self.server is not None and not self.server.is_reading:
+            self.to_server.clear()  # what it writes to a machine where nobody listens is answered with a reset
 
     @property
     def is_over(self) -> bool:
