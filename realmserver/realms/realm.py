@@ -279,7 +279,7 @@ class Realm:
             return True
         if self._history_ttl and self._head.size > self._not_worth:
             with self._store.snapshot() as snapshot:
-                commit = next_step(snapshot, self._history_ttl, self._environment.now())
+                commit = next_step(snapshot, self._history_ttl, self._environment.now(), self._salt)
             if commit is not None:
                 self._append(commit)
                 if commit.base is not None:

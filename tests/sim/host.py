@@ -282,7 +282,7 @@ class ServerSide:
                 binding.live.leave(binding.ident, binding)
             if isinstance(request, Identify):
                 self._check_identified(binding, answer)
-            elif isinstance(answer, ClientFileExpired) and request.entries:  # without, an earlier upload was refused
+            elif isinstance(answer, ClientFileExpired) and not binding.is_refused:  # what comes later fails with it
                 self._check_expired(binding, min(entry.server_version for entry in request.entries))
             if isinstance(answer, RealmError):
                 self.refuse(session, answer)

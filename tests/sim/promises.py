@@ -63,7 +63,7 @@ def check_folded(world: World) -> None:
             continue
         with world.disk.look(name) as snapshot:
             is_worth = snapshot.head.size > live._realm._not_worth
-            due = next_step(snapshot, TTL, journal.now() + TTL) if is_worth else None
+            due = next_step(snapshot, TTL, journal.now() + TTL, 1) if is_worth else None
             if is_behind(snapshot) or due is not None:
                 raise Violation(f"{name}: its history is not folded in time: {due}")
         if world.disk.has_useless(name):
@@ -112,7 +112,8 @@ def _check_once(world: World) -> None:
         found: dict[int, list[int]] = {}
         for commit in journal.commits:
             for entry in commit.entries:
-                found.setdefault(entry.origin, []).append(entry.client_version)
+                if entry.origin or entry.changeset:  # else it says where a squash begins to count
+                    found.setdefault(entry.origin, []).append(entry.client_version)
         for device in world.devices:
             copy = device.copies.get(name)
             if copy is not None:

@@ -3,6 +3,7 @@ same time and come to one state; those for whom something is missing are told to
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from client_edits import Editor
@@ -12,7 +13,9 @@ from realmserver.client.local import LocalRealm
 from realmserver.realms import fold, history, realm, retention, squash
 from realmserver.realms.realm import Realm
 from realmserver.realms.requests import (
+    BadServerVersion,
     ClientFileExpired,
+    DivergingHistories,
     DownloadCursor,
     Identify,
     SaltedVersion,
@@ -20,6 +23,8 @@ from realmserver.realms.requests import (
     UploadDone,
 )
 from realmserver.realms.stored_reading import StoredReader
+from realmserver.store.interface import Commit
+from realmserver.store.memory import BeforeCommit, MemoryStore
 
 TTL = 100
 SEEDS = 40
@@ -37,14 +42,23 @@ class Clock(FixedEnvironment):
 class Shrinking(Server):
     """A Realm whose history is kept for TTL seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_commit: BeforeCommit | None = None) -> None:
         super().__init__()
         self.clock = Clock()
         self.environment = self.clock
+        store = MemoryStore(random_bytes=bytes, before_commit=before_commit)
+        self.store = store.open("/test", create=True)
         self.reopen()
 
     def reopen(self) -> None:
         self.realm = Realm(self.store, self.clock, TTL)
+
+    def restore(self, commits: Sequence[Commit]) -> None:
+        """Begin again with these."""
+        self.store = MemoryStore(random_bytes=bytes).open("/test", create=True)
+        for commit in commits:
+            self.store.append(self.store.head().version, 0, commit)
+        self.reopen()
 
     def upload(self, local: LocalRealm, after: int | None = None) -> list[UploadDone]:
         """As a client does: an expired one is told so."""
@@ -158,7 +172,7 @@ def test_a_fresh_client_gets_the_squash_and_merges_with_it() -> None:
             else:
                 tx.set("Thing", f"t{number % 3}", "count", number)
         server.sync(old)
-    assert server.shrink() == server.realm.head.version
+    assert server.shrink() == server.realm.head.version - 1
     with server.store.snapshot() as snapshot:
         entries = list(snapshot.entries(1, snapshot.head.version))
     assert len(entries) < 5
@@ -225,6 +239,40 @@ def test_whoever_was_away_for_longer_is_told_to_reset_and_whoever_was_not_goes_o
         tx.create("Thing", "last", {"count": 1})
     server.sync(writer, quiet)
     assert quiet.values.state() == server.state()
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_whoever_has_begun_with_a_squash_that_is_lost_is_told_to_reset(
+    is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup from before is put back: to that server, the versions of the squash would be those of the log."""
+    monkeypatch.setattr(realm, "DOWNLOAD_SIZE", 1 << 20 if is_whole else 0)
+    monkeypatch.setattr(squash, "WINDOW_INSTRUCTIONS", 12)
+    commits: list[Commit] = []
+    server = Shrinking(lambda name, commit: commits.append(commit))
+    writer, young = begin(server), LocalRealm()
+    server.join(young)
+    for number in range(20):
+        with writer.write(5) as tx:
+            if number == 0:
+                tx.create("Thing", "t")
+            tx.set("Thing", "t", "count", number)
+        server.sync(writer)
+    server.tidy()
+    backup = len(commits)
+    assert server.shrink() == server.realm.head.version - 1
+    server.identify(young)
+    server.download(young)
+    assert (young.file.download.server_version == server.realm.head.version) is is_whole
+    server.restore(commits[:backup])
+    with pytest.raises(BadServerVersion):
+        server.identify(young)
+    with writer.write(5) as tx:
+        tx.create("Thing", "again", {"count": 1})
+    server.identify(writer)
+    server.upload(writer)
+    with pytest.raises(DivergingHistories):
+        server.identify(young)
 
 
 def test_a_change_based_on_what_is_gone_is_refused_and_leaves_no_trace() -> None:

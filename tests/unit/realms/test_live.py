@@ -892,10 +892,11 @@ def test_history_of_age_is_folded_while_sessions_stay_bound(monkeypatch: pytest.
     workers.run_all()
     assert isinstance(bodies[2], tuple)
     assert bodies[2][1] == (1, 2)  # the classes, the object
-    assert bodies[2][0].cursor == DownloadCursor(21, 0)
-    live.upload(upload(writer.ident, (40, 21, set_n(5))), lambda _: None)
+    assert bodies[2][0].cursor == DownloadCursor(22, 0)
+    assert listener.versions[-1] == 22  # that of the squash
+    live.upload(upload(writer.ident, (40, 22, set_n(5))), lambda _: None)
     workers.run_all()
-    assert listener.versions[-1] == 22
+    assert listener.versions[-1] == 23
     assert workers.reports == []
 
 
