@@ -22,7 +22,7 @@ from attrs import frozen
 from realmserver.realms.packing import Unpacker, put_uint
 from realmserver.realms.squash import SQUASH_KEY, Squash, encode_squash, read_squash
 from realmserver.realms.stored import read_meta
-from realmserver.store.interface import Commit, LogEntry, Snapshot
+from realmserver.store.interface import Commit, LogEntry, ObjectTable, Snapshot
 
 LAST_KEY: Final = bytes(4) + b"\x03"
 """What is known of the squash that counts, in the table of values."""
@@ -45,7 +45,7 @@ class Last:
     size: int = 0
 
 
-def read_last(snapshot: Snapshot) -> Last:
+def read_last(snapshot: ObjectTable) -> Last:
     data = snapshot.object(LAST_KEY)
     if data is None:
         return Last()
