@@ -23,8 +23,9 @@ COPIED: Final = ("realmserver", "twisted", "tests", "etc", "setup.cfg", "pyproje
 ACKNOWLEDGE_BEFORE_COMMIT: Final = "acknowledge-before-commit"
 DROP_RECIPROCAL: Final = "drop-reciprocal"
 SKIP_SALT_CHECK: Final = "skip-salt-check"
+TORN_SQUASH: Final = "torn-squash"
 
-MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK)
+MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, TORN_SQUASH)
 
 
 def make_mutant(name: str, target: Path) -> Path:

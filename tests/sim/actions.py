@@ -13,6 +13,9 @@ WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
 PASSES: Final = (2.0 * TTL, TTL / 2, 3.0)
 """Seconds that may pass with all that happens in them, where history shrinks."""
 
+MOMENT: Final = 60
+"""Events in a moment."""
+
 MAX_DEVICES: Final = 6
 """Devices to which no new ones are added."""
 
@@ -52,8 +55,16 @@ class Actions:
         # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
         self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
         if profile.folds:
-            self._actions += [(10, self._pass), (12, self._timers), (5, self._long_away), (3, self._join)]
-            self._weights += [12, 12, 6, 4]
+            folding: list[tuple[int, Action]] = [
+                (12, self._pass),
+                (12, self._timers),
+                (8, self._hold),
+                (6, self._long_away),
+                (5, self._glimpse),
+                (4, self._join),
+            ]
+            self._actions += folding
+            self._weights += [weight for weight, _ in folding]
         if profile.rollbacks:  # which are what its histories are about
             self._actions += [(8, self._back_up), (8, self._restore)]
             self._weights += [8, 8]
@@ -145,6 +156,19 @@ class Actions:
         )
         device.connect()
 
+    def _hold(self) -> None:
+        """A thread stands still for a while, at work or before it returns; or all go on."""
+        world = self._world
+        for _ in range(self._choices.below(8)):
+            world.event()
+        if world.server is None or self._choices.one_in(3):
+            world.note("the threads go on")
+            world.held.clear()
+        elif world.server.workers.jobs:
+            job = self._choices.pick(world.server.workers.jobs)
+            world.note(f"a thread stands still, {'at work' if job.result is None else 'before it returns'}")
+            world.held.append(job)
+
     # The network.
 
     def _cut(self) -> None:
@@ -195,6 +219,21 @@ class Actions:
             if others:
                 other = self._choices.pick(others)
                 self._world.write(other, self._copy(other))
+
+    def _glimpse(self) -> None:
+        """A device comes, and is cut off as soon as it has got something: in the middle of the history, perhaps."""
+        device = self._device()
+        self._world.note(f"device {device.number} comes for a moment")
+        device.is_online = True
+        device.connect()
+        before = [copy.local.file.download for copy in device.copies.values()]
+        for _ in range(MOMENT):
+            moved = [copy.local.file.download for copy in device.copies.values()] != before
+            if moved or not self._world.event(in_order=True):
+                break
+        device.is_online = False
+        if device.wire is not None:
+            device.wire.cut(self._choices.below(len(device.wire.to_server) + 1), 0)
 
     def _join(self) -> None:
         """A new device comes; it may leave with its ident and nothing else."""

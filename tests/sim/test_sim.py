@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mutant import ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, MUTANTS, SKIP_SALT_CHECK, make_mutant, run_mutant
+from mutant import (
+    ACKNOWLEDGE_BEFORE_COMMIT,
+    DROP_RECIPROCAL,
+    MUTANTS,
+    SKIP_SALT_CHECK,
+    TORN_SQUASH,
+    make_mutant,
+    run_mutant,
+)
 
 from sim.choices import Choices, from_text, to_text
 from sim.histories import Outcome, run, shrink
@@ -114,6 +122,7 @@ def test_patches_apply_to_this_source(name: str, tmp_path: Path) -> None:
         (ACKNOWLEDGE_BEFORE_COMMIT, "crash", 5, "is shown, only"),
         (DROP_RECIPROCAL, "behind", 40, "different sizes|holds"),
         (SKIP_SALT_CHECK, "lying-fsync", 80, "is let in although the server has lost"),
+        (TORN_SQUASH, "history", 80, "the squash up to version [0-9]+ leads to"),
     ],
 )
 def test_broken_servers_are_found(name: str, profile: str, histories: int, says: str, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class World:
         self.wires: list[Wire] = []
         self.server: Server | None = None
         self.runs = 0
+        self.held: list[Job] = []
         self.resets = 0
         self.expired = 0
         self.lost_progress = 0
@@ -175,7 +176,8 @@ class World:
             if server.workers.results:
                 ready.append((self._result, server))
             for job in server.workers.jobs:
-                ready.append((self._job, job))
+                if job not in self.held:
+                    ready.append((self._job, job))
         for wire in self.wires:
             if wire.can_reach_server():
                 ready.append((self._reach_server, wire))
@@ -214,6 +216,7 @@ class World:
     def heal_server(self) -> None:
         """Let the server run, and the disk and the network do what they should."""
         self.disk.is_full = False
+        self.held.clear()
         if self.server is not None and self.server.is_stopping:
             self.rest()
             while self.server is not None and self.clock.jump():
