@@ -16,7 +16,7 @@ PASSES: Final = (2.0 * TTL, TTL / 2, 3.0)
 MOMENT: Final = 60
 """Events in a moment."""
 
-MAX_DEVICES: Final = 6
+MAX_DEVICES: Final = 7
 """Devices to which no new ones are added."""
 
 LOSABLE: Final = 4
@@ -60,7 +60,7 @@ class Actions:
                 (12, self._timers),
                 (8, self._hold),
                 (6, self._long_away),
-                (5, self._glimpse),
+                (8, self._glimpse),
                 (4, self._join),
             ]
             self._actions += folding
@@ -222,14 +222,25 @@ class Actions:
 
     def _glimpse(self) -> None:
         """A device comes, and is cut off as soon as it has got something: in the middle of the history, perhaps."""
-        device = self._device()
-        self._world.note(f"device {device.number} comes for a moment")
+        world = self._world
+        empty = [
+            device
+            for device in world.devices
+            if not any(copy.local.file.download.server_version for copy in device.copies.values())
+        ]
+        if empty and self._choices.below(3):
+            device = self._choices.pick(empty)
+        elif len(world.devices) < MAX_DEVICES and self._choices.below(2):
+            device = world.join()
+        else:
+            device = self._device()
+        world.note(f"device {device.number} comes for a moment")
         device.is_online = True
         device.connect()
         before = [copy.local.file.download for copy in device.copies.values()]
         for _ in range(MOMENT):
             moved = [copy.local.file.download for copy in device.copies.values()] != before
-            if moved or not self._world.event(in_order=True):
+            if moved or not world.event(in_order=True):
                 break
         device.is_online = False
         if device.wire is not None:

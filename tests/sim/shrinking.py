@@ -31,8 +31,8 @@ ever."""
 LIMITS: Final[tuple[tuple[ModuleType, str, tuple[int, ...]], ...]] = (
     (retention, "LEAST_GROWTH", (1, 200)),
     (realm, "SWEEP_RECORDS", (2_000, 1, 5)),
-    (realm, "DOWNLOAD_SIZE", (1 << 20, 60, 10)),
-    (squash, "WINDOW_INSTRUCTIONS", (12, 3, 4_000)),
+    (realm, "DOWNLOAD_SIZE", (0, 60, 1 << 20)),
+    (squash, "WINDOW_INSTRUCTIONS", (3, 6, 12, 4_000)),
     (squash, "STEP_OBJECTS", (500, 1)),
     (fold, "STEP_INSTRUCTIONS", (2_000, 1)),
     (history, "MAX_SQUASH_REFERENCES", (50_000, 0)),

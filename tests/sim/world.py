@@ -20,7 +20,7 @@ from .disk import Disk
 from .edits import Editor, add_classes
 from .host import Server, ServerSide
 from .profiles import Profile
-from .shrinking import QUIET, check_base, small_steps
+from .shrinking import QUIET, TTL, check_base, small_steps
 from .wire import Claim, Wire
 from .workers import Clock, Job
 
@@ -87,6 +87,8 @@ class World:
                 device.connect()
         if profile.is_behind or choices.below(2):
             self.rest()
+        if profile.folds and choices.below(4):
+            self._age()
 
     def _device(self, number: int, paths: list[str]) -> Device:
         is_everywhere = len(paths) == 1 or self.profile.is_behind
@@ -107,6 +109,15 @@ class World:
         self.devices.append(device)
         device.connect()
         return device
+
+    def _age(self) -> None:
+        """Begin with a Realm that has been there for long: most of what can happen needs history that is folded."""
+        writer = self.devices[0]
+        writer.connect()
+        for _ in range(6 + self.choices.below(10)):
+            for copy in writer.copies.values():
+                self.write(writer, copy)
+        self.pass_time(3 * TTL)
 
     # What the others ask.
 
