@@ -122,7 +122,7 @@ def test_patches_apply_to_this_source(name: str, tmp_path: Path) -> None:
         (ACKNOWLEDGE_BEFORE_COMMIT, "crash", 5, "is shown, only"),
         (DROP_RECIPROCAL, "behind", 40, "different sizes|holds"),
         (SKIP_SALT_CHECK, "lying-fsync", 80, "is let in although the server has lost"),
-        (TORN_SQUASH, "history", 80, "the squash up to version [0-9]+ leads to"),
+        (TORN_SQUASH, "history", 300, "the squash up to version [0-9]+ leads to"),
     ],
 )
 def test_broken_servers_are_found(name: str, profile: str, histories: int, says: str, tmp_path: Path) -> None:

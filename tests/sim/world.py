@@ -111,13 +111,13 @@ class World:
         return device
 
     def _age(self) -> None:
-        """Begin with a Realm that has been there for long: most of what can happen needs history that is folded."""
+        """Begin with a Realm whose history is folded, or will be soon: most of what can happen needs that."""
         writer = self.devices[0]
         writer.connect()
         for _ in range(6 + self.choices.below(10)):
             for copy in writer.copies.values():
                 self.write(writer, copy)
-        self.pass_time(3 * TTL)
+        self.pass_time(self.choices.pick((3 * TTL, TTL / 2)))
 
     # What the others ask.
 
