@@ -25,8 +25,9 @@ DROP_RECIPROCAL: Final = "drop-reciprocal"
 SKIP_SALT_CHECK: Final = "skip-salt-check"
 NO_FSYNC: Final = "no-fsync"
 INTEGRATE_AGAIN: Final = "integrate-again"
+TORN_SQUASH: Final = "torn-squash"
 
-MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, NO_FSYNC, INTEGRATE_AGAIN)
+MUTANTS: Final = (ACKNOWLEDGE_BEFORE_COMMIT, DROP_RECIPROCAL, SKIP_SALT_CHECK, NO_FSYNC, INTEGRATE_AGAIN, TORN_SQUASH)
 
 
 def make_mutant(name: str, target: Path) -> Path:

@@ -7,26 +7,31 @@ file). It looks at
 - the log: no version is missing, sizes and salts agree with the head, every changeset is one;
 - the client files: none knows more than there is;
 - the reciprocal histories: each belongs to a client file and to a version it may need;
-- the state: what replaying the log gives is what is stored, byte for byte (of a log that has its beginning no more,
-  only that every record can be read).
+- the squash that the log of a folded Realm begins with (``realms.retention``): it is whole;
+- the state: what replaying the log gives is what is stored, the shape byte for byte, values object by object. With a
+  squash it begins there, and the shape is compared object by object, too (``comparing``).
 
 What LMDB itself says of damaged pages is a StoreError, for whoever calls. Implements ``design.md`` 4 and 6.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from realmserver.backup.comparing import Difference, Objects
 from realmserver.backup.findings import Findings
 from realmserver.backup.replaying import Replay
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import BadChangeset, Changeset
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import MAX_SALT
+from realmserver.realms.retention import LAST_KEY, Last, read_last
 from realmserver.realms.schema import decode_table
 from realmserver.realms.shape_records import META_KEY, decode_meta, decode_record
+from realmserver.realms.stored import read_meta
+from realmserver.realms.stored_records import META_KEY as VALUES_KEY
 from realmserver.store import lmdb_system, records
 from realmserver.store.interface import ClientFile, Head, LogEntry
 from realmserver.store.lmdb_bystander import Bystander, bystander
@@ -37,9 +42,11 @@ from realmserver.store.lmdb_store import (
     LATER_TABLES,
     LOG,
     META,
+    OBJECTS,
     RECIPROCAL,
     SCHEMA,
     SHAPE,
+    SQUASH,
     TABLES,
 )
 from realmserver.store.system import MAX_KEY, check_place
@@ -62,7 +69,10 @@ CHECKED: Final = tuple(table for table in TABLES if table not in LATER_TABLES)
 def check_realm(name: str, directory: Path, size: int, tell: Tell = lambda _: None) -> Findings:
     """What is wrong with the Realm ``name`` in ``directory``. ``tell`` hears how many of its ``size`` bytes are
     behind, about. Raises StoreError where it cannot be read."""
-    with bystander(directory, name, CHECKED) as reading, tempfile.TemporaryDirectory(prefix="realm-verify-") as scratch:
+    with (
+        bystander(directory, name, CHECKED, LATER_TABLES) as reading,
+        tempfile.TemporaryDirectory(prefix="realm-verify-") as scratch,
+    ):
         check = _RealmCheck(name, reading, size, tell)
         check.run(Path(scratch))
         return check.findings
@@ -134,9 +144,12 @@ class _RealmCheck:
 
     def _log(self, head: Head, scratch: Path) -> None:
         expected, salt = head.base_version + 1, head.base_salt
-        size = None if head.base_version else 0  # None: nobody knows what the earlier versions took
-        can_replay = not head.base_version
-        with Replay(scratch, self._size) as replay:
+        last, at = self._values(head)
+        size: int | None = last.log_size  # None: nobody knows what the earlier versions took
+        with Replay(scratch, self._size, has_values=at is not None) as replay:
+            can_replay = self._squash(head.base_version, last, replay) if head.base_version else True
+            if can_replay and at == head.base_version > 0:
+                self._compare_values(replay)
             for key, data in self._reading.each(LOG):
                 version = int.from_bytes(key, "big")
                 if len(key) != _KEY_BYTES:
@@ -155,7 +168,9 @@ class _RealmCheck:
                 size = self._entry(entry, head, size)
                 salt = entry.salt
                 changeset = self._decoded(LOG, version, partial(decode, entry.changeset))
-                can_replay = can_replay and changeset is not None and self._apply(replay, version, changeset)
+                can_replay = can_replay and changeset is not None and self._apply(replay, LOG, version, changeset)
+                if can_replay and version == at:
+                    self._compare_values(replay)
                 if version % _TELL_EVERY == 0:
                     self._tell(min(version, head.version) * self._size // max(head.version, 1))
             if expected != head.version + 1:
@@ -164,8 +179,69 @@ class _RealmCheck:
             if salt != head.salt or size not in (head.size, None):
                 self.findings.add(META, "head", "its size or salt is not that of the newest version")
             if can_replay:
-                for table, key, text in replay.differences(self._reading):
-                    self.findings.add(table, key.decode("utf-8", "replace") if table == SCHEMA else key, text)
+                self._compare(SHAPE, replay.differences(self._reading, by_name=head.base_version > 0))
+
+    def _squash(self, base: int, last: Last, replay: Replay) -> bool:
+        """Check the squash that the log begins with, and replay it; whether that went well."""
+        if not self._reading.has(SQUASH):
+            self.findings.add(SQUASH, base, "it is missing")
+            return False
+        prefix = records.number_key(base)
+        key, expected, size = prefix, 1, 0
+        is_good = True
+        while found := self._reading.items(SQUASH, prefix, after=key, limit=1):
+            key, data = found[0]
+            if len(key) != 2 * _KEY_BYTES:
+                self.findings.add(SQUASH, key, "no entry of a squash has such a key")
+                continue
+            version = records.pair_of(key)[1]
+            where = f"{base}, {version}"
+            if version != expected or version > base:
+                self.findings.add(SQUASH, where, f"entry {expected} of {base} at most should come here")
+                is_good = False
+            expected = version + 1
+            entry = self._decoded(SQUASH, where, partial(records.unpack_entry, data, version))
+            changeset = None if entry is None else self._decoded(SQUASH, where, partial(decode, entry.changeset))
+            if entry is None or changeset is None:
+                is_good = False
+                continue
+            size += len(entry.changeset)
+            if entry.cumulative_size != size:
+                self.findings.add(SQUASH, where, "the size up to it is not the sum of the changesets")
+                size = entry.cumulative_size
+            is_good = is_good and self._apply(replay, SQUASH, where, changeset)
+        if size != last.size:
+            self.findings.add(SQUASH, base, f"it has {size} bytes, {last.size} were written")
+            is_good = False
+        return is_good
+
+    def _values(self, head: Head) -> tuple[Last, int | None]:
+        """What is known of the squash that the log begins with, and the version that the values are at, None where
+        there are none to be compared."""
+        if not self._reading.has(OBJECTS):
+            return Last(), None
+        table = Objects(self._reading)
+        last = self._decoded(OBJECTS, LAST_KEY, partial(read_last, table)) or Last()
+        meta = self._decoded(OBJECTS, VALUES_KEY, partial(read_meta, table))
+        if meta is None:
+            return last, None
+        if not head.base_version <= meta.version <= head.version:
+            where = f"the log goes from {head.base_version} to {head.version}"
+            self.findings.add(OBJECTS, VALUES_KEY, f"the values are at version {meta.version}, {where}")
+            return last, None
+        return last, meta.version or None
+
+    def _compare_values(self, replay: Replay) -> None:
+        self._compare(OBJECTS, replay.value_differences(self._reading))
+
+    def _compare(self, table: str, differences: Iterator[Difference]) -> None:
+        try:
+            for where, key, text in differences:
+                if where == SCHEMA and isinstance(key, bytes):
+                    key = key.decode("utf-8", "replace")
+                self.findings.add(where, key, text)
+        except BrokenRecord as error:
+            self.findings.add(table, "", str(error))
 
     def _entry(self, entry: LogEntry, head: Head, size: int | None) -> int:
         """Check one entry; the size of all changesets up to it. ``size`` is that of those before it."""
@@ -181,11 +257,11 @@ class _RealmCheck:
             self._uploaded[entry.origin] = entry.client_version
         return entry.cumulative_size
 
-    def _apply(self, replay: Replay, version: int, changeset: Changeset) -> bool:
+    def _apply(self, replay: Replay, table: str, where: object, changeset: Changeset) -> bool:
         try:
             replay.apply(changeset)
         except BadChangeset as error:
-            self.findings.add(LOG, version, f"no client can apply it: {error}")
+            self.findings.add(table, where, f"no client can apply it: {error}")
             return False
         return True
 

@@ -2,7 +2,7 @@
 
 What it keeps true: the memory that it takes does not grow with the Realm. The new state stands in an LMDB environment
 of its own, in a directory that the caller gives and throws away. Implements what ``spec/merge.md`` 8.5 says of
-applying, by the code that the server itself applies uploads with.
+applying, by the code that the server itself applies uploads with, and values follow them.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,23 @@ from typing import Final, Self
 
 import lmdb
 
+from realmserver.backup.comparing import (
+    Difference,
+    Objects,
+    Shapes,
+    compare,
+    same_bytes,
+    shape_differences,
+    value_differences,
+)
 from realmserver.changeset.instructions import Changeset
+from realmserver.realms.fold import STEP_RECORDS
 from realmserver.realms.shape import Shape
+from realmserver.realms.stored import StoredValues
 from realmserver.store.commit import table_key
 from realmserver.store.lmdb_bystander import Bystander
-from realmserver.store.lmdb_store import SCHEMA, SHAPE
+from realmserver.store.lmdb_environment import Reading
+from realmserver.store.lmdb_store import OBJECTS, SCHEMA, SHAPE
 
 _STEP: Final = 20_000
 """Instructions whose changes gather in memory before they are put away."""
@@ -25,20 +37,19 @@ _LEAST_MAP: Final = 1 << 30
 _MAP_FACTOR: Final = 8
 """The map of the new state: it takes no room before it is used, and the state is never larger than the log by far."""
 
-Difference = tuple[str, bytes, str]
-"""Table, key, and what differs."""
-
 
 class Replay:
-    """A state that begins empty. ``directory`` is empty; ``size`` is about the size of the Realm in bytes."""
+    """A state that begins empty. ``directory`` is empty; ``size`` is about the size of the Realm in bytes;
+    ``has_values``: whether the values are made, too, and not the shape alone."""
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(self, directory: Path, size: int, *, has_values: bool = False) -> None:
         self._env = lmdb.open(
-            str(directory), map_size=max(_LEAST_MAP, size * _MAP_FACTOR), max_dbs=2, lock=False, sync=False
+            str(directory), map_size=max(_LEAST_MAP, size * _MAP_FACTOR), max_dbs=3, lock=False, sync=False
         )
-        self._tables = {table: self._env.open_db(table.encode()) for table in (SCHEMA, SHAPE)}
+        self._tables = {table: self._env.open_db(table.encode()) for table in (SCHEMA, SHAPE, OBJECTS)}
         self._txn = self._env.begin(write=True)
         self._shape = Shape(self._read, {})
+        self._values = StoredValues(Objects(self._reading)) if has_values else None
         self._waiting = 0
 
     def __enter__(self) -> Self:
@@ -53,17 +64,33 @@ class Replay:
         no use then."""
         self._shape.applier.apply_all(changeset.instructions)
         self._waiting += len(changeset.instructions)
-        if self._waiting >= _STEP:
+        held = 0
+        if self._values is not None:
+            self._values.applier.apply_all(changeset.instructions)
+            held = self._values.held
+        if self._waiting >= _STEP or held >= STEP_RECORDS:
             self._put_away()
 
-    def differences(self, stored: Bystander) -> Iterator[Difference]:
-        """Where the stored state is another than this one. Raises StoreError."""
+    def differences(self, stored: Bystander, *, by_name: bool) -> Iterator[Difference]:
+        """Where the stored shape is another than this one; ``by_name`` where it came by another history. Raises
+        StoreError, BrokenRecord."""
         self._put_away()
+        if by_name:
+            yield from shape_differences(Shapes(stored), Shapes(self._reading))
+            return
         for table in (SCHEMA, SHAPE):
             with self._txn.cursor(self._tables[table]) as cursor:
                 cursor.first()
-                ours = iter(cursor)
-                yield from _compare(table, stored.each(table), ours)
+                yield from compare(table, stored.each(table), iter(cursor), same_bytes)
+
+    def value_differences(self, stored: Bystander) -> Iterator[Difference]:
+        """Where the stored values are others than these. Raises StoreError, BrokenRecord."""
+        self._put_away()
+        yield from value_differences(Objects(stored), Objects(self._reading))
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self._txn, self._tables)
 
     def _read(self, key: bytes) -> bytes | None:
         return self._txn.get(key, db=self._tables[SHAPE])
@@ -71,18 +98,26 @@ class Replay:
     def _put_away(self) -> None:
         schema, shape, prefixes = self._shape.changes()
         for prefix in prefixes:
-            self._delete(prefix)
+            self._delete(SHAPE, prefix)
         for name, row in schema.items():
             self._put(SCHEMA, table_key(name), row)
         for key, record in shape.items():
             self._put(SHAPE, key, record)
         self._shape.settle()
+        if self._values is not None:
+            changes = self._values.changes()
+            for prefix in changes.objects_prefixes:
+                self._delete(OBJECTS, prefix)
+            for key, record in changes.objects.items():
+                self._put(OBJECTS, key, record)
         self._txn.commit()
         self._txn = self._env.begin(write=True)
+        if self._values is not None:
+            self._values = StoredValues(Objects(self._reading))
         self._waiting = 0
 
-    def _delete(self, prefix: bytes) -> None:
-        with self._txn.cursor(self._tables[SHAPE]) as cursor:
+    def _delete(self, table: str, prefix: bytes) -> None:
+        with self._txn.cursor(self._tables[table]) as cursor:
             more = cursor.set_range(prefix)
             while more and cursor.key().startswith(prefix):
                 more = cursor.delete()
@@ -92,22 +127,3 @@ class Replay:
             self._txn.delete(key, db=self._tables[table])
         else:
             self._txn.put(key, value, db=self._tables[table])
-
-
-def _compare(
-    table: str, stored: Iterator[tuple[bytes, bytes]], replayed: Iterator[tuple[bytes, bytes]]
-) -> Iterator[Difference]:
-    """Walk through both, which are in the order of their keys."""
-    left, right = next(stored, None), next(replayed, None)
-    while left is not None or right is not None:
-        if right is None or (left is not None and left[0] < right[0]):
-            assert left is not None
-            yield table, left[0], "it is stored, but does not follow from the log"
-            left = next(stored, None)
-        elif left is None or right[0] < left[0]:
-            yield table, right[0], "it follows from the log, but is not stored"
-            right = next(replayed, None)
-        else:
-            if left[1] != right[1]:
-                yield table, left[0], "it is stored otherwise than follows from the log"
-            left, right = next(stored, None), next(replayed, None)

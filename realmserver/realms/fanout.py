@@ -54,12 +54,14 @@ class Workers(Protocol):
 
 @frozen
 class _Range:
-    """What the entries of a DOWNLOAD depend on: where the receiver stands, where the Realm ends, and the receiver's
-    ident where some of the entries between may be its own, or are not for everybody."""
+    """What the entries of a DOWNLOAD depend on: where the receiver stands, where the Realm ends, the receiver's ident
+    where some of the entries between may be its own, or are not for everybody, and where the log begins: what is before
+    has another form then."""
 
     cursor: DownloadCursor
     end: int
     own: int
+    base: int
 
 
 class Fanout(Generic[Body]):
@@ -101,14 +103,8 @@ class Fanout(Generic[Body]):
             self._tail_size -= len(self._tail.popleft().changeset) + ENTRY_COST
         self._bodies.clear()
 
-    def begins_at(self, base_version: int) -> None:
-        """The log begins at ``base_version`` now: entries before it have another form."""
-        while self._tail and self._tail[0].version <= base_version:
-            self._tail_size -= len(self._tail.popleft().changeset) + ENTRY_COST
-        self._bodies.clear()
-
     def forget(self) -> None:
-        """The Realm's store is being closed: give the memory back."""
+        """The Realm's store is being closed, or its log begins elsewhere now: nothing kept here is of use."""
         self._tail.clear()
         self._tail_size = 0
         self._authors.clear()
@@ -126,7 +122,7 @@ class Fanout(Generic[Body]):
     ) -> None:
         """The next DOWNLOAD for client file ``ident``. ``upload`` is its (CV, RB) as of ``head``."""
         is_own = cursor.server_version < head.base_version or self._may_hold_own(ident, cursor)
-        wanted = _Range(cursor, head.version, ident if is_own else 0)
+        wanted = _Range(cursor, head.version, ident if is_own else 0, head.base_version)
         made = self._bodies.get(wanted)
         if made is None and self._tail_reaches(cursor.server_version, head):
             log = islice(self._tail, len(self._tail) - (head.version - cursor.server_version), None)

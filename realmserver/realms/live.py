@@ -38,7 +38,7 @@ from realmserver.realms.requests import (
 )
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.waiting import House
-from realmserver.store.interface import ClientFile, Head, UnknownFormat
+from realmserver.store.interface import ClientFile, Head, StoreFull, UnknownFormat
 
 PROGRESS_DELAY: Final = 1.0
 """Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
@@ -48,6 +48,9 @@ FOLD_DELAY: Final = 2.0
 
 FOLD_PAUSE: Final = 0.05
 """Seconds between two steps, so that the reactor's thread gets its share of the interpreter."""
+
+FULL_DELAY: Final = 60.0
+"""Seconds until a step for which the disk had no room is tried again: nothing is lost meanwhile."""
 
 MAX_POSTPONED: Final = 5
 """Times that a step gives way to other work. Then it takes its turn, or a busy Realm's values would never follow."""
@@ -331,10 +334,20 @@ class LiveRealm(Generic[Body]):
             return
         self._postponed = 0
 
-        def folded(answer: bool | RealmError) -> None:
+        def tidy(realm: Realm) -> bool | StoreFull:
+            try:
+                return realm.tidy()
+            except StoreFull as error:
+                return error
+
+        def folded(answer: bool | StoreFull | RealmError) -> None:
             if isinstance(answer, RealmError):
                 self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
                 self._observer.folding_failed()
+            elif isinstance(answer, StoreFull):
+                self._observer.folding_failed()
+                self._workers.report(self.name, answer)
+                self._fold_later(FULL_DELAY)
             elif answer:
                 self._fold_later(FOLD_PAUSE)
             else:
@@ -343,7 +356,7 @@ class LiveRealm(Generic[Body]):
                     self._look_due = True
                     self._workers.later(self._look_every, self._look)
 
-        self._call(Realm.tidy, folded)
+        self._call(tidy, folded)
 
     # Damage.
 
@@ -541,8 +554,11 @@ class LiveRealm(Generic[Body]):
         if result.entries:
             if self._fold_delay is not None:
                 self._fold_later(self._fold_delay)
-            for subscriber in list(self._subscribers.values()):
-                subscriber.advanced(result.head.version)
+            self._advanced(result.head)
+
+    def _advanced(self, head: Head) -> None:
+        for subscriber in list(self._subscribers.values()):
+            subscriber.advanced(head.version)
 
     def _run(
         self,
@@ -570,7 +586,8 @@ class LiveRealm(Generic[Body]):
             before, (self._realm, self._head, then) = self._head, result
             self._busy = False
             if before is not None and before.base_version != self._head.base_version:
-                self._fanout.begins_at(self._head.base_version)
+                self._fanout.forget()  # entries have another form now
+                self._advanced(self._head)
             if open_now is None:
                 self._observer.opened()
                 self._cannot_fold = False

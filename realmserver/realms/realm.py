@@ -35,7 +35,7 @@ from realmserver.realms.requests import (
     UploadDone,
     UserMismatch,
 )
-from realmserver.realms.retention import SWEEP_RECORDS, give_up, next_step
+from realmserver.realms.retention import SWEEP_RECORDS, give_up, next_step, read_last
 from realmserver.realms.shape import Shape
 from realmserver.realms.squash import Squash, read_squash, squash_step
 from realmserver.realms.stored_reading import StoredReader
@@ -310,7 +310,7 @@ class Realm:
             return True
         if self._history_ttl and self._head.size > self._not_worth:
             with self._store.snapshot() as snapshot:
-                commit = next_step(snapshot, self._history_ttl, self._environment.now())
+                commit = next_step(snapshot, self._history_ttl, self._environment.now(), self._salt)
             if commit is not None:
                 before = self._head.base_version
                 self._append(commit)
@@ -338,18 +338,23 @@ class Realm:
         """
         with self._store.snapshot() as snapshot:
             base_version = snapshot.head.base_version  # perhaps newer than ``head``
+            last = read_last(snapshot)
             if cursor.server_version < base_version:
                 client = snapshot.client(ident)
                 if client is None or client.start_version != base_version:
                     raise expired(ident, snapshot.head)
-            return select_download(snapshot.entries(cursor.server_version + 1, head.version), ident, cursor, head)
+            log = snapshot.entries(cursor.server_version + 1, head.version)
+            return select_download(log, ident, cursor, head, base_version, last.size - last.log_size)
 
 
-def select_download(log: Iterable[LogEntry], ident: int, cursor: DownloadCursor, head: Head) -> Download:
+def select_download(
+    log: Iterable[LogEntry], ident: int, cursor: DownloadCursor, head: Head, squashed: int = 0, grown: int = 0
+) -> Download:
     """The entries of one DOWNLOAD for client file ``ident`` (``spec/protocol.md`` 3.6).
 
     ``log``: the entries after ``cursor`` up to ``head``, in order and perhaps with gaps. The file's own and empty
-    entries are passed over.
+    entries are passed over. Those up to version ``squashed`` are a squash, by ``grown`` bytes larger than what it is
+    for.
     ``Download.upload`` is left for the caller to fill in; it must be the file's (CV, RB) as of ``head``, so that it
     acknowledges at least the versions that the entries name.
     """
@@ -364,6 +369,8 @@ def select_download(log: Iterable[LogEntry], ident: int, cursor: DownloadCursor,
             entries.append(DownloadEntry(entry.version, client_version, entry.timestamp, origin, entry.changeset))
             size += len(entry.changeset)
         reached, left = entry.version, head.size - entry.cumulative_size
+        if reached <= squashed:
+            left += grown
         if size > DOWNLOAD_SIZE:
             break
     else:

@@ -9,6 +9,10 @@ Why merging stays exact: below the base version a client has seen either the old
 of what it makes refers to an earlier version; or it began from the squash, and then the squash is the history that it
 and the server merge with, entry by entry. Which of the two is in ``ClientFile.start_version``; whoever is neither is
 refused.
+
+A squash begins to count with a version of its own, an empty entry. Whoever has begun with it has heard of that version,
+and so is ahead of a server that was restored to before (``spec/protocol.md`` 3.4): to it, the versions of a squash
+would be those of the log.
 """
 
 from typing import Final
@@ -18,7 +22,7 @@ from attrs import frozen
 from realmserver.realms.packing import Unpacker, put_uint
 from realmserver.realms.squash import SQUASH_KEY, Squash, encode_squash, read_squash
 from realmserver.realms.stored import read_meta
-from realmserver.store.interface import Commit, Snapshot
+from realmserver.store.interface import Commit, LogEntry, ObjectTable, Snapshot
 
 LAST_KEY: Final = bytes(4) + b"\x03"
 """What is known of the squash that counts, in the table of values."""
@@ -41,7 +45,7 @@ class Last:
     size: int = 0
 
 
-def read_last(snapshot: Snapshot) -> Last:
+def read_last(snapshot: ObjectTable) -> Last:
     data = snapshot.object(LAST_KEY)
     if data is None:
         return Last()
@@ -49,29 +53,35 @@ def read_last(snapshot: Snapshot) -> Last:
     return Last(packed.uint(), packed.uint())
 
 
-def next_step(snapshot: Snapshot, ttl: int, now: int) -> Commit | None:
+def next_step(snapshot: Snapshot, ttl: int, now: int, salt: int) -> Commit | None:
     """Begin a squash, or let the one that waits count; None where it is time for neither.
 
-    ``ttl`` and ``now`` are seconds. To be asked where the values have caught up and no squash is being written.
+    ``ttl`` and ``now`` are seconds, ``salt`` is that of a version made now. To be asked where the values have caught up
+    and no squash is being written.
     """
     squash = read_squash(snapshot)
     if squash is not None:
         is_due = squash.taken and now >= squash.taken + ttl and squash.base <= snapshot.head.version
-        return _count(snapshot, squash) if is_due else None
+        return _count(snapshot, squash, now, salt) if is_due else None
     head = snapshot.head
     last = read_last(snapshot)
     if head.size - last.log_size < max(LEAST_GROWTH, last.size) or read_meta(snapshot).version != head.version:
         return None
-    new = Squash(head.version, max(0, now - _EPOCH) * 1000)
+    new = Squash(head.version, _timestamp(now))
     return Commit(objects={SQUASH_KEY: encode_squash(new)})
 
 
-def _count(snapshot: Snapshot, squash: Squash) -> Commit:
-    newest = snapshot.entry(squash.base)
+def _count(snapshot: Snapshot, squash: Squash, now: int, salt: int) -> Commit:
+    head, newest = snapshot.head, snapshot.entry(squash.base)
+    new = LogEntry(head.version + 1, salt, 0, 0, _timestamp(now), b"", head.size)
     last = bytearray((_FORMAT,))
     put_uint(last, newest.cumulative_size)
     put_uint(last, squash.size)
-    return Commit(base=(squash.base, newest.salt), objects={SQUASH_KEY: None, LAST_KEY: bytes(last)})
+    return Commit([new], base=(squash.base, newest.salt), objects={SQUASH_KEY: None, LAST_KEY: bytes(last)})
+
+
+def _timestamp(now: int) -> int:
+    return max(0, now - _EPOCH) * 1000
 
 
 def give_up(squash: Squash) -> Commit:

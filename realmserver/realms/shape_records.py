@@ -120,6 +120,16 @@ def node_prefix(table: int, node: int) -> bytes:
     return struct.pack(">IBQ", table, _NODE, node)
 
 
+def objects_prefix(table: int) -> bytes:
+    """What the keys of the objects of a table begin with."""
+    return struct.pack(">IB", table, _OBJECT)
+
+
+def entries_prefix(table: int, node: int) -> bytes:
+    """What the keys of all entries of the dictionary ``node`` begin with."""
+    return node_prefix(table, node) + bytes((_ENTRY,))
+
+
 def store_key(key: RecordKey) -> bytes:
     """The key of a record in the store, at most MAX_SHAPE_KEY bytes."""
     table, second = key[0], key[1]

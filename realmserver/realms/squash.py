@@ -54,7 +54,7 @@ from realmserver.realms.stored_records import (
     objects_prefix,
     size_of,
 )
-from realmserver.store.interface import Commit, LogEntry, Snapshot
+from realmserver.store.interface import Commit, LogEntry, ObjectTable, Snapshot
 
 SQUASH_KEY: Final = bytes(4) + b"\x02"
 """Where the squash that is under way stands, in the table of values."""
@@ -121,7 +121,7 @@ def squash_step(snapshot: Snapshot, squash: Squash, now: int) -> tuple[Commit, b
             writer.add(instruction)
         writer.cut()
     tables = sorted((table for table in schema.tables.values() if not table.embedded), key=lambda table: table.id)
-    objects = _Objects(snapshot, schema)
+    objects = ObjectWriter(snapshot, schema)
     left = STEP_OBJECTS
     at, after = squash.table, squash.after
     is_whole = True
@@ -192,10 +192,10 @@ def schema_instructions(schema: Schema) -> Iterator[Instruction]:
                 yield AddColumn(table.name, column.name, column.type, column.nullable, column.collection, column.target)
 
 
-class _Objects:
-    """Makes the instructions of objects in ``snapshot``."""
+class ObjectWriter:
+    """Makes the instructions of objects in ``snapshot``. Raises BrokenRecord for what is not a record."""
 
-    def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
+    def __init__(self, snapshot: ObjectTable, schema: Schema) -> None:
         self._snapshot = snapshot
         self._records = StoredRecords(snapshot)
         self._schema = schema

@@ -43,7 +43,7 @@ from realmserver.realms.stored_records import (
     schema_key,
     table_prefix,
 )
-from realmserver.store.interface import Commit, Snapshot
+from realmserver.store.interface import Commit, ObjectTable
 
 READ_AT_ONCE: Final = 256
 """Records that are read at a time where all of a kind are."""
@@ -51,18 +51,18 @@ READ_AT_ONCE: Final = 256
 _TABLE_SIZE: Final = len(table_prefix(0))
 
 
-def read_meta(snapshot: Snapshot) -> Meta:
+def read_meta(snapshot: ObjectTable) -> Meta:
     """The version that the values in ``snapshot`` are at, and the counters."""
     return decode_meta(snapshot.object(META_KEY))
 
 
-def read_schema(snapshot: Snapshot, next_table: int) -> Schema:
+def read_schema(snapshot: ObjectTable, next_table: int) -> Schema:
     """The schema as of that version."""
     rows = [decode_row(data) for _, data in all_under(snapshot, SCHEMA_PREFIX)]
     return Schema({name: decode_table(name, row) for name, row in rows}, next_table)
 
 
-def all_under(snapshot: Snapshot, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+def all_under(snapshot: ObjectTable, prefix: bytes, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
     """All keys with ``prefix``, from after ``after`` on, in order, with what is under them."""
     while True:
         found = snapshot.objects(prefix, after=after, limit=READ_AT_ONCE)
@@ -89,7 +89,7 @@ class StoredValues:
         "schema",
     )
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: ObjectTable) -> None:
         self._snapshot = snapshot
         self._meta = read_meta(snapshot)
         self.schema = read_schema(snapshot, self._meta.next_table)
@@ -129,7 +129,7 @@ class StoredValues:
         for name, table in tables.items():
             if self._durable_tables.get(name) is not table:
                 commit.objects[schema_key(table.id)] = encode_row(name, encode_table(table))
-        for key in self._changed:
+        for key in sorted(self._changed):
             if key[:NODE_PREFIX_SIZE] not in self._freed and key[:_TABLE_SIZE] not in self._erased:
                 record = self._records[key]
                 commit.objects[key] = None if record is None else encode_record(record)

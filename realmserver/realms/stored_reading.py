@@ -32,7 +32,7 @@ from realmserver.realms.stored_records import (
     object_key,
     objects_prefix,
 )
-from realmserver.store.interface import Snapshot
+from realmserver.store.interface import ObjectTable, Snapshot
 
 PYTHON: Final = PythonForm()
 JSON: Final = JsonForm()
@@ -251,7 +251,7 @@ class StoredReader:
 class StoredRecords:
     """The records of a snapshot, each decoded when it is asked for (``stored_list.Records``, to read)."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: ObjectTable) -> None:
         self._snapshot = snapshot
 
     def get(self, key: bytes) -> Record | None:

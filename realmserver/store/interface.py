@@ -140,7 +140,18 @@ class Commit:
     tolerant: bool | None = None
 
 
-class Snapshot(Protocol):
+class ObjectTable(Protocol):
+    """The values of one Realm at one version of theirs. Calls raise :class:`StoreError` where the engine fails."""
+
+    def object(self, key: bytes) -> bytes | None:
+        """What was put under ``key`` of ``Commit.objects``."""
+
+    def objects(self, prefix: bytes, *, after: bytes = b"", limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """What was put under the first ``limit`` keys, in order, that begin with ``prefix`` and are greater than
+        ``after``."""
+
+
+class Snapshot(ObjectTable, Protocol):
     """One Realm at one version. Calls raise :class:`StoreError` where the engine fails."""
 
     @property
@@ -167,13 +178,6 @@ class Snapshot(Protocol):
 
     def shape(self, key: bytes) -> bytes | None:
         """What was put under ``key``."""
-
-    def object(self, key: bytes) -> bytes | None:
-        """What was put under ``key`` of ``Commit.objects``."""
-
-    def objects(self, prefix: bytes, *, after: bytes = b"", limit: int) -> Sequence[tuple[bytes, bytes]]:
-        """What was put under the first ``limit`` keys, in order, that begin with ``prefix`` and are greater than
-        ``after``."""
 
 
 class RealmStore(Protocol):

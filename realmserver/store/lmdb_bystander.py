@@ -11,7 +11,7 @@ through its own :class:`~realmserver.store.lmdb_environment.Environment`.
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -60,18 +60,34 @@ class Bystander(Reading):
         except lmdb.Error as error:
             raise read_error(self._what, error) from error
 
+    def items(
+        self, table: str, prefix: bytes = b"", *, after: bytes = b"", limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        try:
+            return super().items(table, prefix, after=after, limit=limit)
+        except lmdb.Error as error:
+            raise read_error(self._what, error) from error
+
+    def has(self, table: str) -> bool:
+        """Whether the environment has ``table``, which it may lack."""
+        return table in self._tables
+
 
 @contextmanager
-def bystander(directory: Path, what: str, tables: Sequence[str]) -> Iterator[Bystander]:
-    """The newest state of the environment in ``directory``, called ``what`` in error texts; it has ``tables``.
+def bystander(directory: Path, what: str, tables: Sequence[str], later: Sequence[str] = ()) -> Iterator[Bystander]:
+    """The newest state of the environment in ``directory``, called ``what`` in error texts; it has ``tables``, and
+    perhaps those of ``later``.
 
     Raises :class:`UnknownFormat` for what is not such an environment, and :class:`StoreError`.
     """
     for _ in range(_ATTEMPTS):
-        env = _open(directory, what, len(tables))
+        env = _open(directory, what, len(tables) + len(later))
         try:
             try:
                 found = {table: env.open_db(table.encode(), create=False) for table in tables}
+                for table in later:
+                    with suppress(lmdb.NotFoundError):
+                        found[table] = env.open_db(table.encode(), create=False)
                 txn = env.begin()
             except lmdb.MapResizedError:
                 continue

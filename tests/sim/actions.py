@@ -4,10 +4,20 @@ from collections.abc import Callable
 from typing import Final
 
 from .device import RETRY_DELAY, Copy, Device
+from .shrinking import TTL
 from .world import World
 
 WAITS: Final = (0.5, 1.0, 3.0, 70.0, 4000.0)
 """Seconds that may pass at once."""
+
+PASSES: Final = (2.0 * TTL, TTL / 2, 3.0)
+"""Seconds that may pass with all that happens in them, where history shrinks."""
+
+MOMENT: Final = 60
+"""Events in a moment."""
+
+MAX_DEVICES: Final = 7
+"""Devices to which no new ones are added."""
 
 LOSABLE: Final = 4
 """Commits that a disk with a lying fsync may lose."""
@@ -43,6 +53,17 @@ class Actions:
             self._actions.append((12, self._stall))
         # Each history has accidents of its own: with all kinds in each, few would have two of one kind.
         self._weights = [weight * self._choices.pick(EMPHASIS) for weight, _ in self._actions]
+        if profile.folds:
+            folding: list[tuple[int, Action]] = [
+                (12, self._pass),
+                (12, self._timers),
+                (8, self._hold),
+                (6, self._long_away),
+                (8, self._glimpse),
+                (4, self._join),
+            ]
+            self._actions += folding
+            self._weights += [weight for weight, _ in folding]
         if profile.rollbacks:  # which are what its histories are about
             self._actions.append((8, self._restore))
             self._weights.append(8)
@@ -69,6 +90,18 @@ class Actions:
         self._world.note(f"{seconds} s pass")
         self._world.clock.now += seconds
 
+    def _pass(self) -> None:
+        seconds = self._choices.pick(PASSES)
+        self._world.note(f"{seconds} s pass, with all that happens in them")
+        self._world.pass_time(seconds)
+
+    def _timers(self) -> None:
+        self._world.note("timers run out, and something happens between them")
+        for _ in range(1 + self._choices.below(8)):
+            self._world.clock.jump()
+            for _ in range(self._choices.below(4)):
+                self._world.event()
+
     # Users.
 
     def _device(self) -> Device:
@@ -81,6 +114,8 @@ class Actions:
         self._write_by(self._device())
 
     def _write_by(self, device: Device) -> None:
+        if device.is_reader:
+            return
         copy = self._copy(device)
         for _ in range(1 + self._choices.weighted((4, 2, 1))):
             self._world.write(device, copy)
@@ -122,6 +157,19 @@ class Actions:
         )
         device.connect()
 
+    def _hold(self) -> None:
+        """A thread stands still for a while, at work or before it returns; or all go on."""
+        world = self._world
+        for _ in range(self._choices.below(8)):
+            world.event()
+        if world.server is None or self._choices.one_in(3):
+            world.note("the threads go on")
+            world.held.clear()
+        elif world.server.workers.jobs:
+            job = self._choices.pick(world.server.workers.jobs)
+            world.note(f"a thread stands still, {'at work' if job.result is None else 'before it returns'}")
+            world.held.append(job)
+
     # The network.
 
     def _cut(self) -> None:
@@ -161,6 +209,63 @@ class Actions:
         device.is_online = False
         if device.wire is not None:
             device.wire.cut(0, 0)
+
+    def _long_away(self) -> None:
+        """A device is cut off, perhaps with what it has written, until history is older than is kept."""
+        device = self._device()
+        device.is_online = not device.is_online
+        self._world.note(f"device {device.number} {'comes back' if device.is_online else 'goes away for long'}")
+        if device.is_online:
+            device.connect()
+            return
+        if device.wire is not None:
+            device.wire.cut(self._choices.below(len(device.wire.to_server) + 1), 0)
+        for _ in range(self._choices.below(3)):
+            others = [other for other in self._world.devices if other is not device and not other.is_reader]
+            if others:
+                other = self._choices.pick(others)
+                self._world.write(other, self._copy(other))
+
+    def _glimpse(self) -> None:
+        """A device comes, and is cut off as soon as it has got something: in the middle of the history, perhaps."""
+        world = self._world
+        empty = [
+            device
+            for device in world.devices
+            if not any(copy.local.file.download.server_version for copy in device.copies.values())
+        ]
+        if empty and self._choices.below(3):
+            device = self._choices.pick(empty)
+        elif len(world.devices) < MAX_DEVICES and self._choices.below(2):
+            device = world.join()
+        else:
+            device = self._device()
+        world.note(f"device {device.number} comes for a moment")
+        device.is_online = True
+        device.connect()
+        before = [copy.local.file.download for copy in device.copies.values()]
+        for _ in range(MOMENT):
+            moved = [copy.local.file.download for copy in device.copies.values()] != before
+            if moved or not world.event(in_order=True):
+                break
+        device.is_online = False
+        if device.wire is not None:
+            device.wire.cut(self._choices.below(len(device.wire.to_server) + 1), 0)
+
+    def _join(self) -> None:
+        """A new device comes; it may leave with its ident and nothing else."""
+        if len(self._world.devices) >= MAX_DEVICES:
+            return
+        self._world.note("a new device comes")
+        device = self._world.join()
+        if self._choices.below(2):
+            while not any(copy.local.file.ident for copy in device.copies.values()):
+                if not self._world.event(in_order=True):
+                    return
+            self._world.note(f"device {device.number} goes offline")
+            device.is_online = False
+            if device.wire is not None:
+                device.wire.cut(0, 0)
 
     # The server and its disk.
 

@@ -50,7 +50,9 @@ class World(Protocol):
     clock: Clock
     may_lose: bool
     tolerates_faults: bool
+    may_expire: bool
     resets: int
+    expired: int
     lost_progress: int
     stopped: int
 
@@ -65,7 +67,8 @@ class World(Protocol):
 class Copy:
     """A device's copy of the Realm at ``path``. ``written`` are the client versions of its transactions, ``sent`` is up
     to where they were uploaded in this session. ``ident_run`` and ``version_run``: in which run of the server it got
-    its ident, and heard of its newest version. ``is_wanted``: it shall be in sync."""
+    its ident, and heard of its newest version. ``received``: all entries that it has downloaded, as version, timestamp
+    and changeset. ``is_wanted``: it shall be in sync."""
 
     path: str
     local: LocalRealm = Factory(LocalRealm)
@@ -74,20 +77,30 @@ class Copy:
     sent: int = 0
     ident_run: int = 0
     version_run: int = 0
+    received: list[tuple[int, int, bytes]] = Factory(list)
     is_wanted: bool = True
 
     def claim(self) -> Claim:
         file = self.local.file
-        return Claim(file.ident, self.ident_run, file.latest.version, self.version_run, file.upload.client_version)
+        return Claim(
+            file.ident,
+            self.ident_run,
+            file.latest.version,
+            self.version_run,
+            file.upload.client_version,
+            file.download.server_version,
+            tuple(self.received),
+        )
 
 
 class Device:
-    """``skew``: seconds by which its clock is wrong."""
+    """``skew``: seconds by which its clock is wrong. ``is_reader``: nobody writes there."""
 
-    def __init__(self, world: World, number: int, paths: list[str], skew: float) -> None:
+    def __init__(self, world: World, number: int, paths: list[str], skew: float, *, is_reader: bool = False) -> None:
         self.world = world
         self.number = number
         self.skew = skew
+        self.is_reader = is_reader
         self.copies = {path: Copy(path) for path in paths}
         self.wire: Wire | None = None
         self.machine = ClientConnection()
@@ -206,6 +219,7 @@ class Device:
                 return
             raise Violation(f"device {self.number} cannot integrate what the server sends: {error}") from error
         self._check_dropped(dropped)
+        copy.received += ((each.server_version, each.timestamp, each.changeset) for each in download.entries)
         self.upload(copy)
 
     def _stopped(self, copy: Copy) -> None:
@@ -224,9 +238,11 @@ class Device:
         copy = self._copy(event.session)
         copy.session = None
         action = (event.content or {}).get("action")
-        if event.code in RESET_CODES and self.world.may_lose:
+        is_expired = event.code == Code.CLIENT_FILE_EXPIRED and self.world.may_expire
+        if is_expired or (event.code in RESET_CODES and self.world.may_lose):
             if action != "ClientReset" or event.try_again:
                 raise Violation(f"device {self.number} has to reset and is not told so: {event}")
+            self.world.expired += is_expired
             self.reset(copy)
         elif event.code == Code.BAD_CHANGESET and self.world.tolerates_faults:
             self.world.stopped += 1
@@ -240,6 +256,7 @@ class Device:
         self.world.resets += 1
         copy.local.reset()
         copy.written = []
+        copy.received = []
         if not is_bound:
             copy.session = None
         copy.ident_run = copy.version_run = 0

@@ -5,7 +5,7 @@ pending commits as a whole, or keeps them. What must be true of every commit, wh
 written: a client file's progress never goes back, and nothing of it changes that is given once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from attrs import Factory, define, field
@@ -17,16 +17,26 @@ from .choices import Violation
 
 
 @define
+class Swept(Commit):
+    """What is useless is deleted, ``limit`` records of it."""
+
+    limit: int = 0
+
+
+@define
 class Kept:
     """What is durable of a Realm."""
 
     version: int = 0
+    base_version: int = 0
     last_ident: int = 1
     clients: dict[int, ClientFile] = Factory(dict)
 
     def take(self, commit: Commit) -> None:
         if commit.entries:
             self.version = commit.entries[-1].version
+        if commit.base is not None:
+            self.base_version = commit.base[0]
         if commit.last_ident is not None:
             self.last_ident = commit.last_ident
         self.clients.update(commit.clients)
@@ -34,13 +44,18 @@ class Kept:
 
 @define
 class Journal:
-    """All commits of one Realm; the first ``durable`` of them have got through their fsync, and come to ``kept``."""
+    """All commits of one Realm; the first ``durable`` of them have got through their fsync, and come to ``kept``.
+    ``written_at``: when each version was written, in seconds by ``now``. ``when_folded`` hears of each squash that
+    begins to count."""
 
     name: str
+    now: Callable[[], int]
+    when_folded: "Callable[[Journal, Commit], None]"
     commits: list[Commit] = Factory(list)
     durable: int = 0
     kept: Kept = Factory(Kept)
     is_open: bool = False
+    written_at: dict[int, int] = Factory(dict)
     _clients: dict[int, ClientFile] = field(factory=dict)
 
     def write(self, commit: Commit) -> None:
@@ -50,6 +65,10 @@ class Journal:
                 self._check_progress(old, new)
         self._clients.update(commit.clients)
         self.commits.append(commit)
+        for entry in commit.entries:
+            self.written_at[entry.version] = self.now()
+        if commit.base is not None:
+            self.when_folded(self, commit)
 
     def _check_progress(self, old: ClientFile, new: ClientFile) -> None:
         if (old.salt, old.owner) != (new.salt, new.owner):
@@ -80,18 +99,22 @@ class Disk:
     """A :class:`~realmserver.store.interface.Store` that outlives the server's process.
 
     ``is_full``: the next commit fails for want of room. ``written`` are the journals that the running work has written
-    to; whoever runs it takes them.
+    to; whoever runs it takes them. ``now`` and ``when_folded`` are those of :class:`Journal`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int], when_folded: Callable[[Journal, Commit], None]) -> None:
+        self._now = now
+        self._when_folded = when_folded
         self.journals: dict[str, Journal] = {}
         self.is_full = False
         self.written: list[Journal] = []
         self._memory = MemoryStore(random_bytes=bytes)
+        self._open: dict[str, MemoryRealmStore] = {}
 
     def crash(self, kept: dict[str, int]) -> None:
         """The process is gone; of each Realm the first ``kept`` commits are left, by its name."""
         self._memory = MemoryStore(random_bytes=bytes)
+        self._open.clear()
         self.written = []
         self.is_full = False
         for name, journal in self.journals.items():
@@ -106,15 +129,36 @@ class Disk:
         if journal is None:
             if not create:
                 raise NoSuchRealm(name)
-            journal = self.journals[name] = Journal(name)
-        is_known = self._memory.exists(name)
-        realm = self._memory.open(name, create=True)
-        if not is_known:
-            for commit in journal.commits:
-                head = realm.head()
-                realm.append(head.version, head.epoch, commit)
+            journal = self.journals[name] = Journal(name, self._now, self._when_folded)
+        realm = self._open[name] = self._load(journal)
         journal.is_open = True
         return DiskRealm(self, journal, realm)
+
+    def _load(self, journal: Journal) -> MemoryRealmStore:
+        is_known = self._memory.exists(journal.name)
+        realm = self._memory.open(journal.name, create=True)
+        if not is_known:
+            for commit in journal.commits:
+                if isinstance(commit, Swept):
+                    realm.sweep(commit.limit)
+                else:
+                    head = realm.head()
+                    realm.append(head.version, head.epoch, commit)
+        return realm
+
+    @contextmanager
+    def look(self, name: str) -> Iterator[Snapshot]:
+        """A Realm as it is now, whether the server has it open or not."""
+        journal = self.journals[name]
+        realm = self._open[name] if journal.is_open else self._load(journal)
+        with realm.snapshot() as snapshot:
+            yield snapshot
+        if not journal.is_open:
+            realm.close()
+
+    def has_useless(self, name: str) -> bool:
+        """Whether a Realm that is open, and of no more use then, holds what can be swept."""
+        return self._open[name].sweep(1)
 
     def exists(self, name: str) -> bool:
         return name in self.journals
@@ -150,17 +194,25 @@ class DiskRealm:
             yield snapshot
 
     def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
-        if self._disk.is_full:
-            self._disk.is_full = False
-            raise StoreFull(f"{self.name}: no room (simulated)")
+        self._check_room()
         head = self._realm.append(expected_version, epoch, commit)
-        self._journal.write(commit)
-        self._disk.written.append(self._journal)
+        self._write(commit)
         return head
 
     def sweep(self, limit: int) -> bool:
-        """A crash brings back what was swept, as it does where it comes before the sweep."""
-        return self._realm.sweep(limit)
+        self._check_room()
+        is_more = self._realm.sweep(limit)
+        self._write(Swept(limit=limit))
+        return is_more
+
+    def _check_room(self) -> None:
+        if self._disk.is_full:
+            self._disk.is_full = False
+            raise StoreFull(f"{self.name}: no room (simulated)")
+
+    def _write(self, commit: Commit) -> None:
+        self._journal.write(commit)
+        self._disk.written.append(self._journal)
 
     def close(self) -> None:
         self._realm.close()

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import sha256
 from typing import Final
 
@@ -11,7 +12,8 @@ from attrs import define, frozen
 from .actions import Actions
 from .choices import Choices, Script, Violation
 from .profiles import Profile
-from .promises import check_all
+from .promises import check_all, check_folded
+from .shrinking import QUIET
 from .world import Note, World
 
 SHRINK_SECONDS: Final = 60.0
@@ -44,13 +46,19 @@ def run(profile: Profile, choices: Choices, note: Note | None = None) -> Outcome
     """Run one history and look at its end. A bug of the simulator ends it as a failure too."""
     world: World | None = None
     try:
-        world = World(profile, choices, note)
-        actions = Actions(world)
-        while choices.next_step():
-            actions.step()
-        world.note("the world is healed")
-        world.heal()
-        check_all(world)
+        with ExitStack() as undo:
+            world = World(profile, choices, undo, note)
+            actions = Actions(world)
+            while choices.next_step():
+                actions.step()
+            if profile.folds:
+                world.note("time passes for those who are there")
+                world.heal_server()
+                world.pass_time(QUIET)
+                check_folded(world)
+            world.note("the world is healed")
+            world.heal()
+            check_all(world)
     except (Violation, Exception) as failure:  # noqa: BLE001 (whatever it is, the seed has to be told)
         return Outcome(choices.script, failure, world)
     return Outcome(choices.script, None, world)

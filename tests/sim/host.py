@@ -12,7 +12,15 @@ from typing import Final, Protocol
 from realmserver.realms.fanout import Made
 from realmserver.realms.live import LiveRealm, Subscriber
 from realmserver.realms.registry import Registry
-from realmserver.realms.requests import Identified, Identify, RealmError, RealmUnavailable, Upload, UploadDone
+from realmserver.realms.requests import (
+    ClientFileExpired,
+    Identified,
+    Identify,
+    RealmError,
+    RealmUnavailable,
+    Upload,
+    UploadDone,
+)
 from realmserver.store.interface import ClientFile
 from realmserver.sync import decisions
 from realmserver.sync.bodies import EncodedBody, encode_download_body
@@ -22,7 +30,8 @@ from realmserver.sync.session import Session
 from realmserver.sync.versions import Negotiated
 
 from .choices import Violation
-from .disk import Disk, Kept
+from .disk import Disk, Journal, Kept
+from .shrinking import TTL, has_begun_here, is_lost, is_of_age
 from .wire import Claim, Closed, Wire
 from .workers import Clock, SimulatedWorkers
 
@@ -35,6 +44,9 @@ STOP_TIMEOUT: Final = 10
 HIGH_WATER: Final = 6
 """Messages on their way to a client at which its transport asks the server to pause."""
 
+FOLD_DELAY: Final = 2.0
+"""Seconds after an upload until the stored values follow, where history shrinks."""
+
 USER: Final = "user"
 
 Input = Callable[[ServerConnection], Iterable[decisions.Decision]]
@@ -46,12 +58,16 @@ class World(Protocol):
     clock: Clock
     disk: Disk
     tolerates_faults: bool
+    may_expire: bool
 
     def next_salt(self) -> int:
         """A salt that was never given before."""
 
     def has_lost(self, name: str, claim: Claim) -> bool:
         """Whether the server has lost, in some rollback, something that ``claim`` is built on."""
+
+    def has_rolled_back(self, name: str, claim: Claim) -> bool:
+        """Whether anything of the Realm was lost since ``claim``'s client file has got its ident."""
 
     def note(self, text: str) -> None:
         """A line for whoever reads the history."""
@@ -70,7 +86,13 @@ class Server:
         self.connections: list[ServerSide] = []
         self.workers = SimulatedWorkers(world.disk, world.clock)
         self.registry: Registry[EncodedBody] = Registry(
-            world.disk, self, self.workers, encode_download_body, max_open=max_open
+            world.disk,
+            self,
+            self.workers,
+            encode_download_body,
+            max_open=max_open,
+            fold_delay=FOLD_DELAY if world.may_expire else None,
+            history_ttl=TTL if world.may_expire else 0,
         )
         self.realms: dict[str, LiveRealm[EncodedBody]] = {}
 
@@ -263,6 +285,8 @@ class ServerSide:
                 binding.live.leave(binding.ident, binding)
             if isinstance(request, Identify):
                 self._check_identified(binding, answer)
+            elif isinstance(answer, ClientFileExpired) and not binding.is_refused:  # what comes later fails with it
+                self._check_expired(binding, min(entry.server_version for entry in request.entries))
             if isinstance(answer, RealmError):
                 self.refuse(session, answer)
             else:
@@ -280,6 +304,8 @@ class ServerSide:
         session = binding.session
 
         def fetched(answer: Made[EncodedBody] | RealmError) -> None:
+            if isinstance(answer, ClientFileExpired):
+                self._check_expired(binding, request.cursor.server_version)
             if isinstance(answer, RealmError):
                 self.refuse(session, answer)
                 return
@@ -295,8 +321,11 @@ class ServerSide:
 
     # What must be true of what is about to be said.
 
+    def _journal(self, binding: Binding) -> Journal:
+        return self.server.world.disk.journals[binding.live.name]
+
     def _kept(self, binding: Binding) -> Kept:
-        return self.server.world.disk.kept(binding.live.name)
+        return self._journal(binding).kept
 
     def _check_durable(self, binding: Binding, made: Made[EncodedBody]) -> None:
         download, kept = made[0], self._kept(binding)
@@ -313,10 +342,23 @@ class ServerSide:
         claim = self.wire.claims.get(binding.session.sid)
         if claim is None or claim.ident != binding.ident:
             raise Violation(f"an IDENT that nobody sent: client file {binding.ident}")
-        is_lost = self.server.world.has_lost(binding.live.name, claim)
-        if is_lost and isinstance(answer, Identified):
+        has_lost = self.server.world.has_lost(binding.live.name, claim)
+        is_gone = self.server.world.may_expire and is_lost(self._journal(binding), claim)
+        if (has_lost or is_gone) and isinstance(answer, Identified):
             raise Violation(f"client file {claim.ident} is let in although the server has lost what it knows: {claim}")
         if self.wire.client is None:
             return  # an IDENT that came late: its client may have gone on over another connection, and hears nothing
-        if not is_lost and isinstance(answer, RealmError) and not isinstance(answer, RealmUnavailable):
+        if has_lost or not isinstance(answer, RealmError) or isinstance(answer, RealmUnavailable):
+            return
+        if isinstance(answer, ClientFileExpired):
+            self._check_expired(binding, claim.cursor)
+            has_rolled_back = self.server.world.has_rolled_back(binding.live.name, claim)
+            if has_begun_here(self._journal(binding), claim) and not has_rolled_back:
+                raise Violation(f"client file {claim.ident} is refused although it began here: {claim}")
+        elif not is_gone:
             raise Violation(f"client file {claim.ident} is refused although it knows nothing else: {answer!r}")
+
+    def _check_expired(self, binding: Binding, version: int) -> None:
+        """A client that is told to reset lacks, or builds on something before, what is older than is kept."""
+        if not is_of_age(self._journal(binding), version):
+            raise Violation(f"client file {binding.ident} at version {version} is told to reset before its time")

@@ -14,7 +14,9 @@ class Profile:
     take back the last commits, fsync or not. ``known_faults``: clients make the edits with which the merge rules
     themselves fail (``spec/merge.md`` 8.6), so that states may differ and a client may have to be reset; the Realm must
     keep syncing. ``is_behind``: clients that are in sync at first go on uploading for long without hearing of each
-    other, and Realms are closed and opened all the time, so that merges go on from what is stored.
+    other, and Realms are closed and opened all the time, so that merges go on from what is stored. ``folds``: Realms
+    keep their history for a short time only, and clients are away for longer; each history draws ``lies`` or
+    ``rollbacks`` besides.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Profile:
     lies: bool = False
     known_faults: bool = False
     is_behind: bool = False
+    folds: bool = False
 
     @property
     def may_lose(self) -> bool:
@@ -39,5 +42,6 @@ PROFILES: Final = {
         Profile("restore", rollbacks=True),
         Profile("lying-fsync", lies=True),
         Profile("known-faults", known_faults=True),
+        Profile("history", folds=True),
     )
 }

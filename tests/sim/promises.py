@@ -2,12 +2,15 @@
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import BadChangeset
+from realmserver.realms.fold import is_behind
+from realmserver.realms.retention import next_step
 from realmserver.realms.values import Values
 
 from .choices import Violation
 from .device import Copy, Device
 from .disk import Journal
 from .host import Server
+from .shrinking import TTL, check_snapshot, is_lost
 from .world import World
 
 State = dict[str, list[list[object]]]
@@ -20,6 +23,11 @@ def check_all(world: World) -> None:
         raise Violation("the server is not running")
     _check_rest(world, server)
     states = {name: _check_log(journal) for name, journal in world.disk.journals.items()}
+    if world.may_expire:
+        check_folded(world)
+        for name, state in states.items():
+            with world.disk.look(name) as snapshot:
+                check_snapshot(name, snapshot, state)
     for device in world.devices:
         for copy in device.copies.values():
             _check_copy(world, device, copy, states[copy.path])
@@ -44,6 +52,22 @@ def _check_rest(world: World, server: Server) -> None:
     for journal in world.disk.journals.values():
         if journal.durable != len(journal.commits):
             raise Violation(f"{journal.name} has commits that were never synced")
+
+
+def check_folded(world: World) -> None:
+    """In Realms that are open, history that is old enough is folded and swept, whoever is not there."""
+    assert world.server is not None
+    for name, live in world.server.realms.items():
+        journal = world.disk.journals[name]
+        if not journal.is_open or live._realm is None:
+            continue
+        with world.disk.look(name) as snapshot:
+            is_worth = snapshot.head.size > live._realm._not_worth
+            due = next_step(snapshot, TTL, journal.now() + TTL, 1) if is_worth else None
+            if is_behind(snapshot) or due is not None:
+                raise Violation(f"{name}: its history is not folded in time: {due}")
+        if world.disk.has_useless(name):
+            raise Violation(f"{name}: what is of no more use is not swept")
 
 
 def _check_log(journal: Journal) -> State:
@@ -73,6 +97,8 @@ def _check_copy(world: World, device: Device, copy: Copy, state: State) -> None:
         raise Violation(f"{who} was never told that version {copy.local.last_written} is there")
     if file.download.server_version != kept.version or file.latest.version != kept.version:
         raise Violation(f"{who} stands at server version {file.download.server_version}, not at {kept.version}")
+    if world.may_expire and is_lost(world.disk.journals[copy.path], copy.claim()):
+        raise Violation(f"{who} has received what never was one history")
     record = kept.clients[file.ident]
     if record.salt != file.salt or record.client_version < copy.local.last_written:
         raise Violation(f"{who} is not the server's {record}")
@@ -86,7 +112,8 @@ def _check_once(world: World) -> None:
         found: dict[int, list[int]] = {}
         for commit in journal.commits:
             for entry in commit.entries:
-                found.setdefault(entry.origin, []).append(entry.client_version)
+                if entry.origin or entry.changeset:  # else it says where a squash begins to count
+                    found.setdefault(entry.origin, []).append(entry.client_version)
         for device in world.devices:
             copy = device.copies.get(name)
             if copy is not None:

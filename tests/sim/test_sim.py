@@ -18,6 +18,7 @@ from mutant import (
     INTEGRATE_AGAIN,
     MUTANTS,
     SKIP_SALT_CHECK,
+    TORN_SQUASH,
     make_mutant,
     run_mutant,
 )
@@ -53,6 +54,15 @@ def test_clients_are_reset_where_the_server_has_lost_something() -> None:
     for profile in ("restore", "lying-fsync"):
         outcomes = [run(PROFILES[profile], Choices(seed=seed)) for seed in range(SEEDS_AT_A_TIME)]
         assert sum(outcome.world.resets for outcome in outcomes if outcome.world is not None) > 0
+
+
+def test_history_is_folded_and_whoever_comes_too_late_is_reset() -> None:
+    outcomes = [run(PROFILES["history"], Choices(seed=seed)) for seed in range(SEEDS_AT_A_TIME)]
+    worlds = [outcome.world for outcome in outcomes if outcome.world is not None]
+    journals = [journal for world in worlds for journal in world.disk.journals.values()]
+    assert sum(journal.kept.base_version > 0 for journal in journals) > 5
+    assert sum(client.start_version > 0 for journal in journals for client in journal.kept.clients.values()) > 5
+    assert sum(world.expired for world in worlds) > 2
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -115,6 +125,7 @@ def test_patches_apply_to_this_source(name: str, tmp_path: Path) -> None:
         (SKIP_SALT_CHECK, "restore", 60, "is let in although the server has lost"),
         (INTEGRATE_AGAIN, "crash", 40, "the log has"),
         (SKIP_SALT_CHECK, "lying-fsync", 80, "is let in although the server has lost"),
+        (TORN_SQUASH, "history", 300, "the squash up to version [0-9]+ leads to"),
     ],
 )
 def test_broken_servers_are_found(name: str, profile: str, histories: int, says: str, tmp_path: Path) -> None:

@@ -37,13 +37,16 @@ class ClientEnd(Protocol):
 @frozen
 class Claim:
     """What a client file says of itself in IDENT, and in which runs of the server it learnt it: what the simulator
-    needs to know whether the server can still know the same."""
+    needs to know whether the server can still know the same. ``received``: what it has downloaded up to ``cursor``, as
+    version, timestamp and changeset."""
 
     ident: int
     ident_run: int
     version: int
     version_run: int
     acknowledged: int
+    cursor: int
+    received: tuple[tuple[int, int, bytes], ...]
 
 
 @define(eq=False)
@@ -90,6 +93,8 @@ class Wire:
         """Whoever does not know yet that the connection is lost shall hear of it, and what stands still goes on."""
         self.server_knows = self.client_knows = True
         self.is_stalled_up = self.is_stalled_down = False
+        if self.client is None and self.server is not None and not self.server.is_reading:
+            self.to_server.clear()  # what it writes to a machine where nobody listens is answered with a reset
 
     @property
     def is_over(self) -> bool:

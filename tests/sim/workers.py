@@ -5,6 +5,7 @@ writing; its thread returns, and only then what it wrote is on the disk; its res
 thread, in the order in which threads returned.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -47,9 +48,9 @@ class Clock:
         """Make the call of the first timer that has run out."""
         heappop(self._timers)[3]()
 
-    def jump(self) -> bool:
-        """Go to the time of the first timer; False if there is none."""
-        if not self._timers:
+    def jump(self, until: float = math.inf) -> bool:
+        """Go to the time of the first timer; False if there is none up to ``until``."""
+        if not self._timers or self._timers[0][0] > until:
             return False
         self.now = max(self.now, self._timers[0][0])
         return True

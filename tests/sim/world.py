@@ -6,10 +6,11 @@ moves any more; then ``promises`` looks at it.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from realmserver.client.local import timestamp_at
 
@@ -19,6 +20,7 @@ from .disk import Disk
 from .edits import Editor, add_classes
 from .host import Server, ServerSide
 from .profiles import Profile
+from .shrinking import QUIET, TTL, check_base, small_steps
 from .wire import Claim, Wire
 from .workers import Clock, Job
 
@@ -44,22 +46,31 @@ class Rollback:
 
 
 class World:
-    """Everything there is. ``note`` gets a line for each thing that happens."""
+    """Everything there is. ``undo`` takes back, after the history, what it changes outside. ``note`` gets a line for
+    each thing that happens."""
 
-    def __init__(self, profile: Profile, choices: Choices, note: Note | None = None) -> None:
+    def __init__(self, profile: Profile, choices: Choices, undo: ExitStack, note: Note | None = None) -> None:
+        if profile.folds:
+            undo.enter_context(small_steps(choices))
+            accidents = choices.weighted((4, 2, 2))
+            profile = evolve(profile, lies=accidents == 1, rollbacks=accidents == 2)
         self.profile = profile
         self.choices = choices
         self.may_lose = profile.may_lose
         self.tolerates_faults = profile.known_faults
+        self.may_expire = profile.folds
         self.clock = Clock()
-        self.disk = Disk()
+        self.disk = Disk(lambda: int(self.clock.now), check_base)
         self.wires: list[Wire] = []
         self.server: Server | None = None
         self.runs = 0
+        self.held: list[Job] = []
         self.resets = 0
+        self.expired = 0
         self.lost_progress = 0
         self.stopped = 0
         self.events = 0
+        self.said = 0
         self.note: Note = note or (lambda text: None)
         self._is_told = note is not None
         self._wire_numbers = count(1)
@@ -67,7 +78,7 @@ class World:
         self._rollbacks: dict[str, list[Rollback]] = {}
         self._max_open = 1 if profile.is_behind else 1 + choices.weighted((3, 1, 1))
         realms = 2 if profile.is_behind else 1 + choices.weighted((5, 4, 1))
-        paths = [f"/realm{number}" for number in range(realms)]
+        self._paths = paths = [f"/realm{number}" for number in range(realms)]
         self.editor = Editor(choices, count(), known_faults=profile.known_faults, lists_only=profile.is_behind)
         self.devices = [self._device(number, paths) for number in range(2 + choices.weighted((6, 3, 1, 1, 1)))]
         self.start()
@@ -76,15 +87,37 @@ class World:
                 device.connect()
         if profile.is_behind or choices.below(2):
             self.rest()
+        if profile.folds and choices.below(4):
+            self._age()
 
     def _device(self, number: int, paths: list[str]) -> Device:
         is_everywhere = len(paths) == 1 or self.profile.is_behind
         mine = [path for path in paths if is_everywhere or self.choices.below(4)] or paths[:1]
-        device = Device(self, number, mine, self.choices.pick(SKEWS))
+        skew = self.choices.pick(SKEWS)
+        is_reader = self.profile.folds and number > 0 and self.choices.one_in(4)
+        device = Device(self, number, mine, skew, is_reader=is_reader)
+        if is_reader:
+            return device
         for copy in device.copies.values():
             if not self.choices.one_in(3):  # else it is empty, and gets its classes from others or with its first edit
                 self.write(device, copy, is_schema=True)
         return device
+
+    def join(self) -> Device:
+        """A new device comes."""
+        device = self._device(len(self.devices), self._paths)
+        self.devices.append(device)
+        device.connect()
+        return device
+
+    def _age(self) -> None:
+        """Begin with a Realm whose history is folded, or will be soon: most of what can happen needs that."""
+        writer = self.devices[0]
+        writer.connect()
+        for _ in range(6 + self.choices.below(10)):
+            for copy in writer.copies.values():
+                self.write(writer, copy)
+        self.pass_time(self.choices.pick((3 * TTL, TTL / 2)))
 
     # What the others ask.
 
@@ -97,6 +130,9 @@ class World:
             or (claim.ident_run < rollback.run and claim.ident > rollback.last_ident)
             for rollback in self._rollbacks.get(name, ())
         )
+
+    def has_rolled_back(self, name: str, claim: Claim) -> bool:
+        return any(rollback.run > claim.ident_run for rollback in self._rollbacks.get(name, ()))
 
     def dial(self, device: Device) -> Wire | None:
         server = self.server
@@ -151,7 +187,8 @@ class World:
             if server.workers.results:
                 ready.append((self._result, server))
             for job in server.workers.jobs:
-                ready.append((self._job, job))
+                if job not in self.held:
+                    ready.append((self._job, job))
         for wire in self.wires:
             if wire.can_reach_server():
                 ready.append((self._reach_server, wire))
@@ -179,9 +216,18 @@ class World:
         while self.event(in_order=True):
             pass
 
-    def heal(self) -> None:
-        """Let everything come to rest, with everyone there."""
+    def pass_time(self, seconds: float) -> None:
+        """Let everything happen that happens by itself within ``seconds``."""
+        until = self.clock.now + seconds
+        self.rest()
+        while self.clock.jump(until):
+            self.rest()
+        self.clock.now = max(self.clock.now, until)
+
+    def heal_server(self) -> None:
+        """Let the server run, and the disk and the network do what they should."""
         self.disk.is_full = False
+        self.held.clear()
         if self.server is not None and self.server.is_stopping:
             self.rest()
             while self.server is not None and self.clock.jump():
@@ -190,15 +236,29 @@ class World:
             self.start()
         for wire in self.wires:
             wire.heal()
+
+    def heal(self) -> None:
+        """Let everything come to rest, with everyone there."""
+        self.heal_server()
         for device in self.devices:
             device.is_online = True
             for copy in device.copies.values():
                 copy.is_wanted = True
                 device.bind(copy)
             device.connect()
+        self._settle()
+
+    def _settle(self) -> None:
         self.rest()
-        while self.clock.jump():
+        said, quiet = self._said(), self.clock.now + QUIET
+        while self.clock.jump() and (self.clock.now < quiet or not self.may_expire):
             self.rest()
+            if self._said() != said:
+                said, quiet = self._said(), self.clock.now + QUIET
+
+    def _said(self) -> tuple[int, int]:
+        """Grows with each message and each commit."""
+        return self.said, sum(len(journal.commits) for journal in self.disk.journals.values())
 
     def _stopped(self, server: Server) -> None:
         self.note("    the server has stopped")
@@ -222,12 +282,14 @@ class World:
 
     def _reach_server(self, wire: Wire) -> None:
         what = wire.reach_server()
+        self.said += 1
         if self._is_told:
             self.note(f"    c{wire.number} > {what}")
         self._tidy(wire)
 
     def _reach_client(self, wire: Wire) -> None:
         what = wire.reach_client()
+        self.said += 1
         if self._is_told:
             self.note(f"    c{wire.number} < {what}")
         self._tidy(wire)

@@ -3,16 +3,28 @@ same time and come to one state; those for whom something is missing are told to
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from client_edits import Editor
 from client_tools import PROTOCOL, FixedEnvironment, Server, add_schema, randomly
 
 from realmserver.client.local import LocalRealm
-from realmserver.realms import fold, history, retention, squash
+from realmserver.realms import fold, history, realm, retention, squash
 from realmserver.realms.realm import Realm
-from realmserver.realms.requests import ClientFileExpired, Upload, UploadDone
+from realmserver.realms.requests import (
+    BadServerVersion,
+    ClientFileExpired,
+    DivergingHistories,
+    DownloadCursor,
+    Identify,
+    SaltedVersion,
+    Upload,
+    UploadDone,
+)
 from realmserver.realms.stored_reading import StoredReader
+from realmserver.store.interface import Commit
+from realmserver.store.memory import BeforeCommit, MemoryStore
 
 TTL = 100
 SEEDS = 40
@@ -30,14 +42,23 @@ class Clock(FixedEnvironment):
 class Shrinking(Server):
     """A Realm whose history is kept for TTL seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_commit: BeforeCommit | None = None) -> None:
         super().__init__()
         self.clock = Clock()
         self.environment = self.clock
+        store = MemoryStore(random_bytes=bytes, before_commit=before_commit)
+        self.store = store.open("/test", create=True)
         self.reopen()
 
     def reopen(self) -> None:
         self.realm = Realm(self.store, self.clock, TTL)
+
+    def restore(self, commits: Sequence[Commit]) -> None:
+        """Begin again with these."""
+        self.store = MemoryStore(random_bytes=bytes).open("/test", create=True)
+        for commit in commits:
+            self.store.append(self.store.head().version, 0, commit)
+        self.reopen()
 
     def upload(self, local: LocalRealm, after: int | None = None) -> list[UploadDone]:
         """As a client does: an expired one is told so."""
@@ -83,7 +104,7 @@ def test_whoever_comes_and_goes_all_come_to_one_state(seed: int, monkeypatch: py
     monkeypatch.setattr(squash, "STEP_OBJECTS", chance.choice([2, 500]))
     monkeypatch.setattr(history, "MAX_SQUASH_REFERENCES", chance.choice([0, 50_000]))
     monkeypatch.setattr(fold, "STEP_INSTRUCTIONS", chance.choice([1, 2_000]))
-    monkeypatch.setattr(retention, "SWEEP_RECORDS", chance.choice([1, 2_000]))
+    monkeypatch.setattr(realm, "SWEEP_RECORDS", chance.choice([1, 2_000]))
     server = Shrinking()
     fresh = itertools.count()
     clients = [begin(server, chance.randrange(3)) for _ in range(2)]
@@ -151,7 +172,7 @@ def test_a_fresh_client_gets_the_squash_and_merges_with_it() -> None:
             else:
                 tx.set("Thing", f"t{number % 3}", "count", number)
         server.sync(old)
-    assert server.shrink() == server.realm.head.version
+    assert server.shrink() == server.realm.head.version - 1
     with server.store.snapshot() as snapshot:
         entries = list(snapshot.entries(1, snapshot.head.version))
     assert len(entries) < 5
@@ -168,6 +189,35 @@ def test_a_fresh_client_gets_the_squash_and_merges_with_it() -> None:
     thing = young.get("Thing", "t0")
     assert thing is not None
     assert thing["name"] == "ash"
+
+
+def test_what_is_left_to_download_of_a_squash_is_told_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realm, "DOWNLOAD_SIZE", 0)
+    monkeypatch.setattr(squash, "WINDOW_INSTRUCTIONS", 12)
+    server = Shrinking()
+    old = begin(server)
+    for _ in range(9):
+        with old.write(5) as tx:
+            tx.create("Thing", "t")
+            tx.delete("Thing", "t")
+        server.sync(old)
+    assert server.shrink() == 10
+    with old.write(5) as tx:
+        tx.create("Thing", "last")
+    server.sync(old)
+    client = server.realm.allocate("user")
+    server.realm.identify(
+        Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion()), client.owner, PROTOCOL
+    )
+    cursor, head, told = DownloadCursor(), server.realm.head, []
+    while cursor.server_version < head.version:
+        download = server.realm.download(client.ident, cursor, head)
+        cursor = download.cursor
+        with server.store.snapshot() as snapshot:
+            left = snapshot.entries(cursor.server_version + 1, head.version)
+            assert download.downloadable_bytes == sum(len(entry.changeset) for entry in left)
+        told.append(download.downloadable_bytes)
+    assert len(told) > 2
 
 
 def test_whoever_was_away_for_longer_is_told_to_reset_and_whoever_was_not_goes_on() -> None:
@@ -189,6 +239,40 @@ def test_whoever_was_away_for_longer_is_told_to_reset_and_whoever_was_not_goes_o
         tx.create("Thing", "last", {"count": 1})
     server.sync(writer, quiet)
     assert quiet.values.state() == server.state()
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_whoever_has_begun_with_a_squash_that_is_lost_is_told_to_reset(
+    is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup from before is put back: to that server, the versions of the squash would be those of the log."""
+    monkeypatch.setattr(realm, "DOWNLOAD_SIZE", 1 << 20 if is_whole else 0)
+    monkeypatch.setattr(squash, "WINDOW_INSTRUCTIONS", 12)
+    commits: list[Commit] = []
+    server = Shrinking(lambda name, commit: commits.append(commit))
+    writer, young = begin(server), LocalRealm()
+    server.join(young)
+    for number in range(20):
+        with writer.write(5) as tx:
+            if number == 0:
+                tx.create("Thing", "t")
+            tx.set("Thing", "t", "count", number)
+        server.sync(writer)
+    server.tidy()
+    backup = len(commits)
+    assert server.shrink() == server.realm.head.version - 1
+    server.identify(young)
+    server.download(young)
+    assert (young.file.download.server_version == server.realm.head.version) is is_whole
+    server.restore(commits[:backup])
+    with pytest.raises(BadServerVersion):
+        server.identify(young)
+    with writer.write(5) as tx:
+        tx.create("Thing", "again", {"count": 1})
+    server.identify(writer)
+    server.upload(writer)
+    with pytest.raises(DivergingHistories):
+        server.identify(young)
 
 
 def test_a_change_based_on_what_is_gone_is_refused_and_leaves_no_trace() -> None:

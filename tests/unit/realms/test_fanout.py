@@ -25,3 +25,19 @@ def test_entries_without_a_byte_do_not_gather_without_end() -> None:
     assert (len(found), len(workers.waiting)) == (1, 0), "at hand"
     fetch_from(last - kept - 1)
     assert (len(found), len(workers.waiting)) == (1, 1), "to be read from the store"
+
+
+def test_what_is_being_read_of_the_log_is_not_for_whoever_begins_with_the_squash() -> None:
+    """It would get a part of one history, and the rest of another."""
+    workers = HeldWorkers()
+    fanout: Fanout[int] = Fanout(workers, len, lambda: None, lambda error: RealmUnavailable(str(error)))
+    before, after = Head(bytes(16), version=10), Head(bytes(16), version=10, base_version=8)
+
+    def fetch(head: Head) -> None:
+        fanout.fetch(open_realm(), head, READER, DownloadCursor(), UploadCursor(), lambda _: None)
+
+    fetch(before)
+    fetch(before)
+    assert len(workers.waiting) == 1, "one reading for both"
+    fetch(after)
+    assert len(workers.waiting) == 2

@@ -816,6 +816,27 @@ def test_values_that_cannot_follow_are_reported_once_and_hurt_nobody() -> None:
     assert isinstance(bench.read(), RealmUnavailable)
 
 
+def test_a_step_for_which_the_disk_had_no_room_is_tried_again() -> None:
+    bench = Folding()
+    client = bench.client()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    bench.upload(client.ident, (2, 0, schema()))
+    bench.workers.run_all()
+
+    def full(name: str, commit: Commit) -> None:
+        raise StoreFull("no room")
+
+    bench.store.before_commit = full
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert bench.workers.reports == ["/test: StoreFull('no room')"]
+    commits = objects_commits(bench.store)
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert (len(commits), len(bench.workers.timers)) == (1, 0)
+
+
 def test_a_realm_that_was_closed_takes_no_step_until_it_is_opened() -> None:
     bench = Folding()
     client = bench.client()
@@ -902,10 +923,11 @@ def test_history_of_age_is_folded_while_sessions_stay_bound(monkeypatch: pytest.
     workers.run_all()
     assert isinstance(bodies[2], tuple)
     assert bodies[2][1] == (1, 2)  # the classes, the object
-    assert bodies[2][0].cursor == DownloadCursor(21, 0)
-    live.upload(upload(writer.ident, (40, 21, set_n(5))), lambda _: None)
+    assert bodies[2][0].cursor == DownloadCursor(22, 0)
+    assert listener.versions[-1] == 22  # that of the squash
+    live.upload(upload(writer.ident, (40, 22, set_n(5))), lambda _: None)
     workers.run_all()
-    assert listener.versions[-1] == 22
+    assert listener.versions[-1] == 23
     assert workers.reports == []
 
 
