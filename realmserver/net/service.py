@@ -25,7 +25,7 @@ from realmserver.net.report import RealmFigures
 from realmserver.net.shared import Shared
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
 from realmserver.net.workers import PoolWorkers, ReactorClock
-from realmserver.realms.live import FOLD_DELAY
+from realmserver.realms.idle_work import FOLD_DELAY
 from realmserver.realms.realm import MAX_SALT
 from realmserver.realms.registry import Registry
 from realmserver.realms.requests import RealmError

@@ -10,7 +10,7 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
   overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
 - only what is durable is shown to anyone: answers and the news of new versions go out after the commit;
-- the stored values follow the log in small steps, each of which is work like any other: an upload waits for one;
+- what can wait is done in small steps (``idle_work``), each of which is work like any other: an upload waits for one;
 - where damage is found, nothing more is done: everyone is told to come again later, and the store is closed.
 """
 
@@ -22,6 +22,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from attrs import frozen
 
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
+from realmserver.realms.idle_work import IdleWork
 from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Integration, Realm
@@ -42,18 +43,6 @@ from realmserver.store.interface import ClientFile, Head, StoreFull, UnknownForm
 
 PROGRESS_DELAY: Final = 1.0
 """Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
-
-FOLD_DELAY: Final = 2.0
-"""Seconds after an upload until the stored values begin to follow: uploads in a row share the step's commit."""
-
-FOLD_PAUSE: Final = 0.05
-"""Seconds between two steps, so that the reactor's thread gets its share of the interpreter."""
-
-FULL_DELAY: Final = 60.0
-"""Seconds until a step for which the disk had no room is tried again: nothing is lost meanwhile."""
-
-MAX_POSTPONED: Final = 5
-"""Times that a step gives way to other work. Then it takes its turn, or a busy Realm's values would never follow."""
 
 MAX_BATCH_UPLOADS: Final = 256
 """Uploads in one commit: bounds how long the first waits for the last."""
@@ -145,13 +134,7 @@ class LiveRealm(Generic[Body]):
         look_every: float | None = None,
     ) -> None:
         self.name = name
-        self._look_every = look_every
-        self._look_due = False
         self._reopening_due = False
-        self._fold_delay = fold_delay
-        self._fold_due = False
-        self._postponed = 0
-        self._cannot_fold = False
         self.has_room: Callable[[LiveRealm[Body]], bool] = lambda live: True
         """Asked before the store is opened. After a False, :meth:`go_on` is called when there is room."""
         self.damaged: Callable[[LiveRealm[Body], Exception], None] = lambda live, error: None
@@ -162,6 +145,16 @@ class LiveRealm(Generic[Body]):
         self._idle = idle
         self._observer = observer or Unobserved()
         self._house = house or House()
+        self._idle_work = IdleWork(
+            workers,
+            self._tidy,
+            lambda: self._realm is not None,
+            lambda: self.is_idle,
+            self._not_tidied,
+            self._tidied,
+            fold_delay,
+            look_every,
+        )
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next, self._failed)
         self._realm: Realm | None = None
         self._head: Head | None = None
@@ -312,51 +305,24 @@ class LiveRealm(Generic[Body]):
 
         self._call(Realm.fold, folded)
 
-    # Values.
+    # What is done in idle time.
 
-    def _fold_later(self, delay: float) -> None:
-        """Let the stored values take a step in ``delay`` seconds."""
-        if not (self._fold_due or self._cannot_fold):
-            self._fold_due = True
-            self._workers.later(delay, self._fold)
-
-    def _look(self) -> None:
-        self._look_due = False
-        self._fold_later(FOLD_PAUSE)
-
-    def _fold(self) -> None:
-        self._fold_due = False
-        if self._realm is None:
-            return  # when it is opened again
-        if not self.is_idle and self._postponed < MAX_POSTPONED:
-            self._postponed += 1
-            self._fold_later(self._fold_delay or FOLD_DELAY)
-            return
-        self._postponed = 0
-
+    def _tidy(self, done: Done[bool | StoreFull]) -> None:
         def tidy(realm: Realm) -> bool | StoreFull:
             try:
                 return realm.tidy()
             except StoreFull as error:
                 return error
 
-        def folded(answer: bool | StoreFull | RealmError) -> None:
-            if isinstance(answer, RealmError):
-                self._cannot_fold = True  # it has been reported; tried again when the Realm is opened again
-                self._observer.folding_failed()
-            elif isinstance(answer, StoreFull):
-                self._observer.folding_failed()
-                self._workers.report(self.name, answer)
-                self._fold_later(FULL_DELAY)
-            elif answer:
-                self._fold_later(FOLD_PAUSE)
-            else:
-                self._reopening_due = self._realm is not None and self._realm.wants_reopening
-                if self._look_every is not None and not self._look_due:
-                    self._look_due = True
-                    self._workers.later(self._look_every, self._look)
+        self._call(tidy, done)
 
-        self._call(tidy, folded)
+    def _not_tidied(self, error: StoreFull | RealmError) -> None:
+        self._observer.folding_failed()
+        if isinstance(error, StoreFull):  # the others have been reported
+            self._workers.report(self.name, error)
+
+    def _tidied(self) -> None:
+        self._reopening_due = self._realm is not None and self._realm.wants_reopening
 
     # Damage.
 
@@ -552,8 +518,7 @@ class LiveRealm(Generic[Body]):
         for waiting, answer in zip(batch, result.answers, strict=True):
             self._answer(waiting)(answer)
         if result.entries:
-            if self._fold_delay is not None:
-                self._fold_later(self._fold_delay)
+            self._idle_work.changed()
             self._advanced(result.head)
 
     def _advanced(self, head: Head) -> None:
@@ -590,9 +555,7 @@ class LiveRealm(Generic[Body]):
                 self._advanced(self._head)
             if open_now is None:
                 self._observer.opened()
-                self._cannot_fold = False
-                if self._fold_delay is not None:
-                    self._fold_later(self._fold_delay)
+                self._idle_work.opened()
             then()
             self._next()
 

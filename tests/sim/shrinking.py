@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import BadChangeset
-from realmserver.realms import fanout, fold, history, live, realm, retention, squash
+from realmserver.realms import fanout, fold, history, idle_work, realm, retention, squash
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.values import Values
 from realmserver.store.interface import Commit, LogEntry, Snapshot
@@ -37,7 +37,7 @@ LIMITS: Final[tuple[tuple[ModuleType, str, tuple[int, ...]], ...]] = (
     (fold, "STEP_INSTRUCTIONS", (2_000, 1)),
     (history, "MAX_SQUASH_REFERENCES", (50_000, 0)),
     (fanout, "TAIL_SIZE", (64 << 10, 300)),
-    (live, "MAX_POSTPONED", (5, 0)),
+    (idle_work, "MAX_POSTPONED", (5, 0)),
 )
 """What makes steps out of long work, small enough for the small Realms here: the histories draw from these."""
 

@@ -20,7 +20,7 @@ from test_backup import load, run
 
 from realmserver.backup import frames
 from realmserver.backup.frames import FrameReader, frame
-from realmserver.realms.live import FOLD_DELAY
+from realmserver.realms.idle_work import FOLD_DELAY
 
 pytestmark = pytest.mark.system
 

@@ -11,7 +11,8 @@ from realm_tools import FixedEnvironment, HeldWorkers, create, data, memory_stor
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable
 from realmserver.realms import fold, retention
 from realmserver.realms.fanout import ENTRY_COST
-from realmserver.realms.live import MAX_POSTPONED, LiveRealm, Subscriber
+from realmserver.realms.idle_work import MAX_POSTPONED
+from realmserver.realms.live import LiveRealm, Subscriber
 from realmserver.realms.observer import Unobserved
 from realmserver.realms.realm import Realm
 from realmserver.realms.registry import SPARE, Registry
