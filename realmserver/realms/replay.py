@@ -33,10 +33,11 @@ from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
 from realmserver.merge.walk import merge
 from realmserver.realms.mirror import ClientHistory
-from realmserver.realms.realm import Realm
+from realmserver.realms.realm import Environment, Realm
 from realmserver.realms.requests import DownloadEntry, RealmError, Upload, UploadCursor, UploadEntry
 from realmserver.realms.stored_reading import StoredReader
 from realmserver.realms.values import Values
+from realmserver.store.interface import Store
 from realmserver.store.memory import MemoryStore
 
 Json = Any
@@ -136,21 +137,31 @@ class Fixed:
 
 
 class Session:
-    """One session of a vector file: the server's Realm and each client's history."""
+    """One session of a vector file: the server's Realm and each client's history. The Realm is kept in ``store``, by
+    default in memory."""
 
-    def __init__(self, line: Json, uploads: Tally, downloads: Tally, states: Tally) -> None:
+    def __init__(
+        self,
+        line: Json,
+        uploads: Tally,
+        downloads: Tally,
+        states: Tally,
+        store: Store | None = None,
+        environment: Environment | None = None,
+    ) -> None:
         self._name: str = line["name"]
         self._events: list[Json] = line["events"]
         self._state: Json = line["state"]
         self._uploads, self._downloads, self._states = uploads, downloads, states
-        self._store = MemoryStore(random_bytes=bytes)
+        self._store: Store = store or MemoryStore(random_bytes=bytes)
+        self._environment = environment or Fixed()
         self._realm = self._open()
         self._clients: dict[int, ClientHistory] = {}
         self._commits: dict[tuple[int, int], bytes] = {}
         self._log: list[bytes] = []
 
     def _open(self) -> Realm:
-        return Realm(self._store.open("/replay", create=True), Fixed())
+        return Realm(self._store.open("/replay", create=True), self._environment)
 
     def replay(self) -> None:
         """Take every event in order, then compare the state."""

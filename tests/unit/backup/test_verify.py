@@ -14,7 +14,6 @@ from golden import VECTORS
 
 from realmserver.backup.checking import check_realm
 from realmserver.backup.verify import Verified, summary, verify
-from realmserver.realms.realm import Realm
 from realmserver.realms.replay import Session, Tally
 from realmserver.store import records
 from realmserver.store.lmdb_store import HEAD_KEY, IDENTITY_KEY, LmdbStore
@@ -52,9 +51,9 @@ class StoredSession(Session):
     """A history of golden vectors, replayed into a Realm on the disk."""
 
     def __init__(self, line: Any, root: Path) -> None:
-        super().__init__(line, Tally("uploads"), Tally("downloads"), Tally("states"))
         self.store = LmdbStore(root, random_bytes=os.urandom)
-        self._realm = Realm(self.store.open("/replay", create=True), Tolerant())
+        tallies = Tally("uploads"), Tally("downloads"), Tally("states")
+        super().__init__(line, *tallies, self.store, Tolerant())
 
 
 class Tolerant(Fixed):
