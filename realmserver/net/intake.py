@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-TURN: Final = 0.0005
-"""Seconds: a few small messages."""
+TURN: Final = 0.00025
+"""Seconds: one or two small messages, if they are dear. Whoever says little waits for one turn of somebody else."""
 
 SLICE: Final = 64
 """Bytes between two looks at the clock: a message or two, which may be dear ones."""
