@@ -279,7 +279,7 @@ def test_of_those_who_do_not_read_the_oldest_go(site: Site) -> None:
         eventually(lambda: refused(site, "download_buffer") >= before + 30)
         site.neighbours.talk()
         assert figures(site.port)["ros_sync_unread_bytes"] <= 17 * MEBIBYTE
-        assert site.peak_memory() - memory < (17 + 5 * 2) * MEBIBYTE, "they are gone, and so is what they left unread"
+        assert site.peak_memory() - memory < (17 + 8 * 2) * MEBIBYTE, "they are gone, and so is what they left unread"
     eventually(lambda: figures(site.port)["ros_sync_unread_bytes"] == 0)
 
 
