@@ -183,6 +183,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._fragments = 0  # of the message that is being received
         self._frame_left = 0  # bytes of its last frame that are still to come
         self._sent = 0
+        self._has_answered = False
         self._is_paused = False
         self._postponed: FetchDownload | None = None
         self._cause: Failure | None = None
@@ -228,8 +229,10 @@ class SyncConnection(WebSocketServerProtocol):
         if self._intake.transport is None:  # the upgrade is not done
             super().dataReceived(data)
         else:
+            self._has_answered = False
             self._intake.received(data)
-            self._acknowledge()
+            if not self._has_answered:  # an answer acknowledges besides
+                self._acknowledge()
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
@@ -355,6 +358,7 @@ class SyncConnection(WebSocketServerProtocol):
             case Send(data):
                 self._report.sent(data)
                 self._sent = len(data)
+                self._has_answered = True
                 self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
             case Ask(session, request):
                 self._ask(self._bindings[session], request)
