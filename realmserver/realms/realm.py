@@ -338,13 +338,15 @@ class Realm:
         """
         with self._store.snapshot() as snapshot:
             base_version = snapshot.head.base_version  # perhaps newer than ``head``
-            last = read_last(snapshot)
+            grown = 0
             if cursor.server_version < base_version:
                 client = snapshot.client(ident)
                 if client is None or client.start_version != base_version:
                     raise expired(ident, snapshot.head)
+                last = read_last(snapshot)
+                grown = last.size - last.log_size
             log = snapshot.entries(cursor.server_version + 1, head.version)
-            return select_download(log, ident, cursor, head, base_version, last.size - last.log_size)
+            return select_download(log, ident, cursor, head, base_version, grown)
 
 
 def select_download(
