@@ -26,12 +26,12 @@ class Turns:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: OrderedDict[Intake, Callable[[], None]] = OrderedDict()  # the one that has waited longest first
+        self._waiting: OrderedDict[Intake, None] = OrderedDict()  # the one that has waited longest first
         self._is_due = False
 
-    def wait(self, intake: "Intake", take_turn: Callable[[], None]) -> None:
-        """Call ``take_turn`` when ``intake`` has its turn."""
-        self._waiting[intake] = take_turn
+    def wait(self, intake: "Intake") -> None:
+        """Call ``intake.take_turn`` when it has its turn."""
+        self._waiting[intake] = None
         self._go_on()
 
     def leave(self, intake: "Intake") -> None:
@@ -47,8 +47,8 @@ class Turns:
         self._is_due = False
         try:
             if self._waiting:
-                _, take_turn = self._waiting.popitem(last=False)
-                take_turn()
+                intake, _ = self._waiting.popitem(last=False)
+                intake.take_turn()
         finally:
             self._go_on()
 
@@ -91,6 +91,10 @@ class Intake:
                 self._is_reading = True
                 self.transport.resumeProducing()
 
+    def take_turn(self) -> None:
+        """The next turn has come."""
+        self.resume(_ITS_TURN_IS_OVER)
+
     def stop(self) -> None:
         """The connection is over: forget what is left."""
         self.transport = None
@@ -109,9 +113,6 @@ class Intake:
                 self._take(data)
                 if self._clock() - begun > TURN:
                     self.pause(_ITS_TURN_IS_OVER)
-                    self._turns.wait(self, self._next_turn)
+                    self._turns.wait(self)
         finally:
             self._is_taking = False
-
-    def _next_turn(self) -> None:
-        self.resume(_ITS_TURN_IS_OVER)
