@@ -6,7 +6,8 @@ to be, since nobody else may ever get anything stored there.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -204,6 +205,17 @@ class Site:
         found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
         assert found is not None
         return int(found[1]) * 1024
+
+
+@contextmanager
+def serving(directory: Path, settings: str = "") -> Iterator[Site]:
+    """A server with its data in ``directory``, as long as the block runs."""
+    process = ServerProcess(directory, settings)
+    try:
+        process.start()
+        yield Site(process)
+    finally:
+        process.kill()
 
 
 def new_table() -> bytes:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from server_process import ServerProcess
-from sync_neighbours import SHARED, Site
+from sync_neighbours import SHARED, Site, serving
 from sync_verdicts import (
     BUG,
     RESET,
@@ -39,12 +38,8 @@ BOMB_MEMORY: Final = 2 * MAX_UPLOAD + 32 * MEBIBYTE
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("hostile"), "logging: {level: trace}\n")
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("hostile"), "logging: {level: trace}\n") as site:
+        yield site
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import pytest
 from raw_sync import Closed, RawSync, delete_user, log_in, log_out, register, upgrade_request
-from server_process import ServerProcess
-from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table
+from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table, serving
 from sync_verdicts import (
     BUG,
     RESET,
@@ -39,12 +38,8 @@ VECTORS: Final = Path(__file__).resolve().parents[2] / ".." / "shared" / "vector
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("content"), "logging: {level: trace}\n")
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("content"), "logging: {level: trace}\n") as site:
+        yield site
 
 
 @pytest.fixture

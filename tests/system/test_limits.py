@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 from raw_sync import BINARY, Answer, RawSocket, RawSync, ask, frame, log_in, sync_path, upgrade_request
 from server_process import ServerProcess
-from sync_neighbours import SHARED, Site, new_object, new_table
+from sync_neighbours import SHARED, Site, new_object, new_table, serving
 from sync_verdicts import check_error, content
 
 from realmserver.realms.requests import UploadCursor, UploadEntry
@@ -39,12 +39,8 @@ MUCH_LATER: Final = {"backoffIntervalSec": 60, "backoffMaxDelaySec": 3600, "back
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("limits"), SETTINGS)
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("limits"), SETTINGS) as site:
+        yield site
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from typing import Final
 import lmdb
 import pytest
 from raw_sync import RawSync
-from server_process import ServerProcess
-from sync_neighbours import TIMESTAMP, Site, new_object, new_table
+from sync_neighbours import TIMESTAMP, Site, new_object, new_table, serving
 from sync_verdicts import check_error, content
 from test_limits import LATER, eventually, figures, refused
 
@@ -30,12 +29,8 @@ PIECE: Final = MEBIBYTE // 5
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("backlog"), SETTINGS)
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("backlog"), SETTINGS) as site:
+        yield site
 
 
 @pytest.fixture

@@ -37,8 +37,7 @@ from raw_sync import (
     sync_path,
     upgrade_request,
 )
-from server_process import ServerProcess
-from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table
+from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table, serving
 
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
@@ -59,12 +58,8 @@ MOST_HEADERS: Final = 64 * 1024
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("edges"), "logging: {level: trace}\n")
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("edges"), "logging: {level: trace}\n") as site:
+        yield site
 
 
 @pytest.fixture

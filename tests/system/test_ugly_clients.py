@@ -27,8 +27,7 @@ from raw_sync import (
     sync_path,
     upgrade_request,
 )
-from server_process import ServerProcess
-from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table
+from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table, serving
 from sync_verdicts import BUG, RESET, check_end, check_error, check_session_error, entry
 
 from realmserver.auth.keys import signed_wire_form
@@ -54,12 +53,8 @@ FILES_OF_REALM: Final = 3
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = f"logging: {{level: trace}}\nperformance: {{max_open_files: {OPEN_REALMS}}}\n"
-    process = ServerProcess(tmp_path_factory.mktemp("ugly"), settings)
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("ugly"), settings) as site:
+        yield site
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from typing import Final
 
 import pytest
 from raw_sync import RawSync
-from server_process import ServerProcess
-from sync_neighbours import SHARED, TIMESTAMP, GoodClient, Site
+from sync_neighbours import SHARED, TIMESTAMP, GoodClient, Site, serving
 from sync_verdicts import BUG, VIOLATION, check_end, check_session_error, content, entry
 
 from realmserver.changeset.encode import encode
@@ -54,12 +53,8 @@ INSTRUCTION_MEMORY: Final = 500
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    process = ServerProcess(tmp_path_factory.mktemp("content"))
-    try:
-        process.start()
-        yield Site(process)
-    finally:
-        process.kill()
+    with serving(tmp_path_factory.mktemp("content")) as site:
+        yield site
 
 
 @pytest.fixture
