@@ -8,6 +8,7 @@ It knows values alone: ``http.site`` applies them to requests, ``net.headers`` w
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -48,6 +49,9 @@ MAX_HOST: Final = 261
 
 _LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
 _HOST: Final = re.compile(rf"(\[[0-9A-Fa-f:.]+\]|{_LABEL}(\.{_LABEL})*\.?)(:[0-9]{{1,5}})?", re.ASCII)
+
+ADDRESSES: Final = 4096
+"""Texts of addresses whose meaning is remembered: each request is asked several times whom it comes from."""
 
 _SECURE: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _WITH_PORT: Final = re.compile(r"\[(?P<six>[^\]]+)\](:[0-9]{1,5})?|(?P<four>[0-9.]+):[0-9]{1,5}", re.ASCII)
@@ -119,8 +123,11 @@ def _forwarded_address(text: str) -> Address | None:
 
 
 def _address(text: object) -> Address | None:
-    if not isinstance(text, str):
-        return None
+    return _parsed(text) if isinstance(text, str) else None
+
+
+@lru_cache(maxsize=ADDRESSES)
+def _parsed(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

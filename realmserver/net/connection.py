@@ -16,6 +16,7 @@ from attrs import frozen
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -184,6 +185,8 @@ class SyncConnection(WebSocketServerProtocol):
         self._frame_left = 0  # bytes of its last frame that are still to come
         self._sent = 0
         self._has_answered = False
+        self._has_written = False
+        self._is_sending = False
         self._is_paused = False
         self._postponed: FetchDownload | None = None
         self._cause: Failure | None = None
@@ -322,6 +325,19 @@ class SyncConnection(WebSocketServerProtocol):
             self.drop("of an internal error", "error_of_unexpected_category")
         finally:
             self._is_deciding = False
+        self._send_now()
+
+    def _send_now(self) -> None:
+        """Give the system what was written, rather than in the reactor's next round, behind whatever is in it: all the
+        answers to one input in one call. What fails here fails there again."""
+        transport = self.transport
+        if self._has_written and not self._is_sending and isinstance(transport, TCPConnection):
+            self._has_written, self._is_sending = False, True
+            try:
+                if transport.connected and not transport.disconnecting:
+                    transport.doWrite()  # type: ignore[no-untyped-call]
+            finally:
+                self._is_sending = False
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come again."""
@@ -358,7 +374,7 @@ class SyncConnection(WebSocketServerProtocol):
             case Send(data):
                 self._report.sent(data)
                 self._sent = len(data)
-                self._has_answered = True
+                self._has_answered = self._has_written = True
                 self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
             case Ask(session, request):
                 self._ask(self._bindings[session], request)

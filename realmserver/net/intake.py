@@ -1,14 +1,14 @@
-"""How connections are read from: in turns, so that those that say much do not keep the others waiting.
+"""How connections are opened and read from: in turns, so that those that ask much do not keep the others waiting.
 
-Keeps true: in one turn a connection is heard for about TURN, or for one message if that takes longer. Then it waits for
-its next turn with all others that have had one, and between two of these turns the reactor looks around: whoever says
-little is heard at once, however many say much. Whoever has a reason to read no more of a connection names it; it is
-read from again when no reason is left. Nothing here knows what is read.
+Keeps true: in one turn a connection is opened, or is heard for about TURN, or for one message if that takes longer.
+Then it waits for its next turn with all others that have had one, and between two of these turns the reactor looks
+around: whoever is there and says little is heard at once, however many say much or come in. Whoever has a reason to
+read no more of a connection names it; it is read from again when no reason is left. Nothing here knows what is read.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -21,22 +21,29 @@ SLICE: Final = 64
 _ITS_TURN_IS_OVER: Final = "turn"
 
 
+class Waiting(Protocol):
+    """Who waits for a turn."""
+
+    def take_turn(self) -> None:
+        """The next turn has come."""
+
+
 class Turns:
-    """The connections that wait for their next turn. There is one for all connections of a service."""
+    """Those that wait for their next turn. There is one for all connections of a service."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: OrderedDict[Intake, None] = OrderedDict()  # the one that has waited longest first
+        self._waiting: OrderedDict[Waiting, None] = OrderedDict()  # the one that has waited longest first
         self._is_due = False
 
-    def wait(self, intake: "Intake") -> None:
-        """Call ``intake.take_turn`` when it has its turn."""
-        self._waiting[intake] = None
+    def wait(self, waiting: Waiting) -> None:
+        """Call ``waiting.take_turn`` when it has its turn."""
+        self._waiting[waiting] = None
         self._go_on()
 
-    def leave(self, intake: "Intake") -> None:
-        """``intake`` does not wait any more, if it did."""
-        self._waiting.pop(intake, None)
+    def leave(self, waiting: Waiting) -> None:
+        """``waiting`` does not wait any more, if it did."""
+        self._waiting.pop(waiting, None)
 
     def _go_on(self) -> None:
         if self._waiting and not self._is_due:
@@ -47,8 +54,8 @@ class Turns:
         self._is_due = False
         try:
             if self._waiting:
-                intake, _ = self._waiting.popitem(last=False)
-                intake.take_turn()
+                waiting, _ = self._waiting.popitem(last=False)
+                waiting.take_turn()
         finally:
             self._go_on()
 

@@ -24,6 +24,7 @@ from realmserver.net.refusals import Refusals
 from realmserver.net.report import RealmFigures
 from realmserver.net.shared import Shared
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
+from realmserver.net.websocket import WebSockets
 from realmserver.net.workers import PoolWorkers, ReactorClock
 from realmserver.realms.idle_work import FOLD_DELAY
 from realmserver.realms.realm import MAX_SALT
@@ -130,7 +131,8 @@ class SyncService(Service):
     def resource(self, fallback: IResource | None = None) -> IResource:
         """The root of a site that takes sync connections; other requests go to ``fallback``."""
         other = fallback if fallback is not None else NotFound()  # type: ignore[no-untyped-call]
-        return SyncTree(lambda app_id: UpgradeResource(self, app_id), other)
+        websockets = WebSockets(self)
+        return SyncTree(lambda app_id: UpgradeResource(self, websockets, app_id), other)
 
     # For connections.
 

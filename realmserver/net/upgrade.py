@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
-from autobahn.twisted.resource import WebSocketResource
-from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, NOT_FOUND, SERVICE_UNAVAILABLE
@@ -22,13 +20,11 @@ from realmserver.auth.gate import AppUser, UpgradeRefused
 from realmserver.http.proxies import address_of
 from realmserver.log import get_logger
 from realmserver.net.admission import RETRY_AFTER, Admission
-from realmserver.net.connection import Host, SyncConnection, Upgrade
+from realmserver.net.connection import Host, Upgrade
+from realmserver.net.websocket import WebSockets
 from realmserver.sync.versions import Negotiated, Refusal, negotiate
 
 log = get_logger("sync")
-
-CLOSE_TIMEOUT: Final = 10
-"""Seconds that a client has to answer our close frame before the connection is dropped."""
 
 STOPPING: Final = "The server is stopping."
 
@@ -53,14 +49,15 @@ class UpgradeResource(Resource):
     """Accepts WebSockets for the sync service.
 
     ``app_id``: the app that the URL names (its clients prove themselves here); None for ``/realm-sync``, whose clients
-    bring a token in each BIND.
+    bring a token in each BIND. ``websockets`` opens what is let in.
     """
 
     isLeaf = True
 
-    def __init__(self, service: Door, app_id: str | None) -> None:
+    def __init__(self, service: Door, websockets: WebSockets, app_id: str | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._service = service
+        self._websockets = websockets
         self._app_id = app_id
 
     def render(self, request: Request) -> int | bytes:
@@ -69,98 +66,100 @@ class UpgradeResource(Resource):
             return _refuse(request, BAD_REQUEST, problem)
         if self._service.is_stopping:
             return _refuse(request, SERVICE_UNAVAILABLE, STOPPING)
-        crowded = self._service.admission.refusal(self._client(request))
+        crowded = self._service.admission.refusal(_client(self._service, request))
         if crowded:
             return _refuse(request, SERVICE_UNAVAILABLE, crowded)
         negotiated = negotiate(_header(request, "Sec-WebSocket-Protocol"))
         if isinstance(negotiated, Refusal):
             return _refuse(request, negotiated.status, negotiated.body)
+        arrival = _Arrival(self._service, self._websockets, request, negotiated)
         if self._app_id is None:
-            self._accept(request, negotiated, None)
+            arrival.is_good(None)
         else:
-            self._authenticate(request, negotiated, self._app_id)
+            self._authenticate(arrival, self._app_id)
         return NOT_DONE_YET
 
-    def _authenticate(self, request: Request, negotiated: Negotiated, app_id: str) -> None:
+    def _authenticate(self, arrival: "_Arrival", app_id: str) -> None:
+        request = arrival.request
         arguments = parse_qs(request.uri.partition(b"?")[2].decode("ascii", "replace"))
         token = arguments.get("baas_at", [None])[0]
-        gone: list[Failure] = []
-        request.notifyFinish().addErrback(gone.append)
         found = self._service.authenticate(app_id, token, _header(request, "Authorization"))
-
-        def answer(status: int, reason: str) -> None:
-            log.info("refused {peer}: {status}, {reason}", peer=_peer(request), status=status, reason=reason)
-            if not gone:
-                request.write(_refuse(request, status, reason))  # type: ignore[no-untyped-call]
-                request.finish()  # type: ignore[no-untyped-call]
-
-        def accept(user: AppUser) -> None:
-            if self._service.is_stopping:  # by now: nobody would close this connection, nor the Realms it opens
-                answer(SERVICE_UNAVAILABLE, STOPPING)
-            elif not gone:
-                crowded = self._service.admission.refusal(self._client(request))
-                if crowded:  # by now
-                    answer(SERVICE_UNAVAILABLE, crowded)
-                else:
-                    self._accept(request, negotiated, user)
 
         def refuse(failure: Failure) -> None:
             if isinstance(failure.value, UpgradeRefused):
-                answer(failure.value.status, failure.value.reason)
+                arrival.refuse(failure.value.status, failure.value.reason)
             else:
                 log.error("cannot look up an account", failure=failure)
-                answer(SERVICE_UNAVAILABLE, "The account store failed.")
+                arrival.refuse(SERVICE_UNAVAILABLE, "The account store failed.")
 
-        found.addCallbacks(accept, refuse)
+        found.addCallbacks(arrival.is_good, refuse)
         found.addErrback(lambda failure: log.error("an upgrade failed", failure=failure))
 
-    def _client(self, request: Request) -> str:
-        """By which name the client is counted."""
-        address = address_of(request.getClientAddress())  # type: ignore[no-untyped-call]
-        return self._service.admission.name_of(address)
 
-    def _accept(self, request: Request, negotiated: Negotiated, user: AppUser | None) -> None:
+class _Arrival:
+    """An upgrade request without a fault. When it is known who makes it, it waits for its turn to be opened: that takes
+    longer than most messages, and many may come at once."""
+
+    def __init__(self, service: Door, websockets: WebSockets, request: Request, negotiated: Negotiated) -> None:
+        self.request = request
+        self._service = service
+        self._websockets = websockets
+        self._negotiated = negotiated
+        self._user: AppUser | None = None
+        self._is_gone = False
+        request.notifyFinish().addErrback(self._gone)
+
+    def is_good(self, user: AppUser | None) -> None:
+        """It is ``user``'s; None: its sessions say whose they are."""
+        self._user = user
+        self._service.shared.turns.wait(self)
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer that there will be no connection."""
+        request = self.request
+        log.info("refused {peer}: {status}, {reason}", peer=_peer(request), status=status, reason=reason)
+        if not self._is_gone:
+            request.write(_refuse(request, status, reason))  # type: ignore[no-untyped-call]
+            request.finish()  # type: ignore[no-untyped-call]
+
+    def take_turn(self) -> None:
+        """Open it, unless that has become impossible."""
+        if self._is_gone:
+            return
+        if self._service.is_stopping:  # nobody would close this connection, nor the Realms it opens
+            self.refuse(SERVICE_UNAVAILABLE, STOPPING)
+            return
+        client = _client(self._service, self.request)
+        crowded = self._service.admission.refusal(client)
+        if crowded:
+            self.refuse(SERVICE_UNAVAILABLE, crowded)
+        else:
+            self._open(client)
+
+    def _gone(self, _: Failure) -> None:
+        self._is_gone = True
+
+    def _open(self, client: str) -> None:
         """Hand the request over to autobahn, reduced to what it needs."""
-        upgrade = Upgrade(negotiated, user, self._service.next_connection_id(), _peer(request), self._client(request))
+        request, peer = self.request, _peer(self.request)
+        upgrade = Upgrade(self._negotiated, self._user, self._service.next_connection_id(), peer, client)
         headers = request.requestHeaders
-        headers.setRawHeaders("Sec-WebSocket-Protocol", [negotiated.name])
+        headers.setRawHeaders("Sec-WebSocket-Protocol", [self._negotiated.name])
         for name in ("Sec-WebSocket-Extensions", "Authorization", "Origin", "Cookie"):
             headers.removeHeader(name)
         log.debug(
             "{connection}: upgrade of {peer}, {agent}",
             connection=upgrade.connection_id,
-            peer=_peer(request),
+            peer=peer,
             agent=_header(request, "User-Agent") or "no User-Agent",
         )
         request.uri = request.uri.partition(b"?")[0]
         channel = request.channel
-        WebSocketResource(_Factory(self._service, upgrade)).render(request)  # type: ignore[no-untyped-call]
+        self._websockets.open(request, upgrade)
         # Twisted Web would keep what came in the same breath for the next request, and pause a transport that is no
         # longer its own if that is much: nobody would resume it, nor notice its end. Nothing may come before the answer
         # (RFC 6455, 4.1), so it is dropped.
         channel.rawDataReceived = _drop  # type: ignore[method-assign]
-
-
-class _Factory(WebSocketServerFactory):
-    """Builds the protocol for one accepted request."""
-
-    def __init__(self, service: Door, upgrade: Upgrade) -> None:
-        super().__init__(reactor=service.reactor, server=f"RealmSync/{__version__}")  # type: ignore[no-untyped-call]
-        self.setProtocolOptions(  # type: ignore[no-untyped-call]
-            maxMessagePayloadSize=service.shared.messages.message,
-            maxFramePayloadSize=service.shared.messages.message,
-            autoPingInterval=0,  # clients do not answer WebSocket pings (spec/protocol.md 1.5)
-            failByDrop=False,
-            closeHandshakeTimeout=CLOSE_TIMEOUT,
-            tcpNoDelay=True,
-        )
-        self._service = service
-        self._upgrade = upgrade
-
-    def buildProtocol(self, address: object) -> SyncConnection:
-        protocol = SyncConnection(self._service, self._upgrade)
-        protocol.factory = self
-        return protocol
 
 
 class SyncTree(Resource):
@@ -225,6 +224,11 @@ def _header(request: Request, name: str) -> str | None:
 
 def _tokens(request: Request, name: str) -> set[str]:
     return {token.strip().lower() for token in (_header(request, name) or "").split(",")}
+
+
+def _client(service: Door, request: Request) -> str:
+    """By which name the client is counted."""
+    return service.admission.name_of(address_of(request.getClientAddress()))  # type: ignore[no-untyped-call]
 
 
 def _drop(data: bytes) -> None:

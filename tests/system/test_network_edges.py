@@ -41,7 +41,7 @@ from sync_neighbours import SHARED, GoodClient, Site, new_object, new_table, ser
 
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
-from realmserver.net.upgrade import CLOSE_TIMEOUT
+from realmserver.net.websocket import CLOSE_TIMEOUT
 from realmserver.realms.realm import DOWNLOAD_SIZE
 from realmserver.realms.requests import DownloadCursor
 from realmserver.sync import client_messages as c2s
@@ -405,7 +405,8 @@ def test_who_asks_without_reading_the_answers_is_not_listened_to(site: Site) -> 
                 sent += deaf.socket.send(flood)
         assert sent < 32 * MEBIBYTE, "the server goes on reading"
         site.neighbours.talk()
-        assert site.peak_memory() - before < 8 * MEBIBYTE
+        # The values of the large Realm, which may be folded just now, are some 10 MiB of it.
+        assert site.peak_memory() - before < 24 * MEBIBYTE
 
 
 # Frames that break the rules.

@@ -267,3 +267,14 @@ def test_a_log_file_is_private_and_can_be_rotated(tmp_path: Path) -> None:
     tmp_path.joinpath("server.log").rmdir()
     observer.reopen()
     assert observer.problem == ""
+
+
+def test_a_line_is_written_though_a_value_cannot_be_shown() -> None:
+    class Unspeakable:
+        def __format__(self, spec: str) -> str:
+            raise ValueError("no text")
+
+        __str__ = __repr__ = object.__repr__
+
+    event = {**log.event("sync", log.INFO, ""), "log_format": "before {value} after", "value": Unspeakable()}
+    assert "Unable to format event" in log.format_line(event)

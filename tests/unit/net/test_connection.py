@@ -1,14 +1,17 @@
 """A WebSocket from its upgrade to its end, over a transport in memory: what the shell does besides carrying bytes."""
 
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -18,9 +21,10 @@ from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
 from realmserver.config.limits import Limits
 from realmserver.http.site import QuietSite
-from realmserver.net.connection import MAX_FRAGMENTS
+from realmserver.net.connection import MAX_FRAGMENTS, SyncConnection
 from realmserver.net.service import CHECK_INTERVAL, SyncService
 from realmserver.store.memory import MemoryStore
+from realmserver.sync.decisions import Send
 
 REQUEST = (
     b"GET %s HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -62,13 +66,19 @@ class Fixture:
         self.service = SyncService(reactor, store, tokens, gate, stop_timeout=STOP_TIMEOUT, limits=limits)
         self.site = QuietSite(self.service.resource(), reactor)
 
-    def connect(self, path: bytes = APP, version: int = 9, early: bytes = b"") -> Any:
-        """The transport of a WebSocket that is open; what was sent so far is forgotten."""
-        transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    def ask(self, path: bytes = APP, version: int = 9, early: bytes = b"", transport: Any = None) -> Any:
+        """The transport over which an upgrade has been asked for."""
+        transport = transport or StringTransport()  # type: ignore[no-untyped-call]
         channel = self.site.buildProtocol(None)  # type: ignore[no-untyped-call]
         transport.protocol = channel
         channel.makeConnection(transport)
         channel.dataReceived(REQUEST % (path, version) + early)
+        return transport
+
+    def connect(self, path: bytes = APP, version: int = 9, early: bytes = b"") -> Any:
+        """The transport of a WebSocket that is open; what was sent so far is forgotten."""
+        transport = self.ask(path, version, early)
+        self.reactor.advance(0)  # its turn
         assert transport.value().startswith(b"HTTP/1.1 101 ")
         transport.clear()
         return transport
@@ -95,6 +105,65 @@ def close_code(transport: Any) -> int:
     assert sent[1] == len(sent) - 2
     (code,) = struct.unpack("!H", sent[2:4])
     return int(code)
+
+
+def test_a_connection_waits_for_its_turn_to_be_opened(server: Fixture) -> None:
+    transport = server.ask()
+    assert not transport.value()
+    server.reactor.advance(0)
+    assert transport.value().startswith(b"HTTP/1.1 101 ")
+
+
+def test_who_has_gone_before_his_turn_is_not_opened(server: Fixture) -> None:
+    transport = server.ask()
+    transport.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    server.reactor.advance(0)
+    assert not server.service._connections
+
+
+def test_the_options_of_connections_are_kept_once(server: Fixture) -> None:
+    server.connect()
+    connection: Any
+    (connection,) = server.service._connections
+    assert connection.maxMessagePayloadSize == server.service.shared.messages.message
+    assert connection.autoPingInterval == 0
+    assert not set(SyncConnection.CONFIG_ATTRS) & set(vars(connection))
+
+
+class Wire(Connection):
+    """A socket's transport of which the system takes ``room`` bytes at a time."""
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(socket.socket(), cast(Any, None), reactor)
+        self.connected = 1
+        self.taken: list[bytes] = []
+        self.room = 1 << 20
+
+    def writeSomeData(self, data: bytes) -> int:
+        self.taken.append(bytes(data[: self.room]))
+        return min(len(data), self.room)
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 1)
+
+    getHost = getPeer
+
+
+def test_all_answers_to_one_input_are_given_to_the_system_at_once_in_one_piece(server: Fixture) -> None:
+    wire = Wire(server.reactor)
+    server.ask(transport=wire)
+    server.reactor.advance(0)
+    wire.doWrite()  # type: ignore[no-untyped-call]
+    wire.taken.clear()
+    (connection,) = server.service._connections
+    connection.feed(lambda machine: [Send(b"one"), Send(b"two")])
+    assert wire.taken == [b"\x82\x03one\x82\x03two"]
+    wire.room = 2
+    connection.feed(lambda machine: [Send(b"three")])
+    assert wire.taken[1:] == [b"\x82\x05"]
+    wire.room = 100
+    wire.doWrite()  # type: ignore[no-untyped-call]  # the reactor, when there is room
+    assert wire.taken[2:] == [b"three"]
 
 
 @pytest.mark.parametrize(("version", "code"), [(8, 4001), (7, 1008)])

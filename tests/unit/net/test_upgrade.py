@@ -56,7 +56,8 @@ class Fixture:
         store = MemoryStore(random_bytes=os.urandom)
         gate: Any = self.door
         reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
-        self.service = SyncService(reactor, store, tokens, gate)
+        self.reactor = reactor
+        self.service = SyncService(self.reactor, store, tokens, gate)
         self.http: Any = StubTreq(self.service.resource(Page()))  # type: ignore[no-untyped-call]
 
     def get(self, path: str, **changes: str | None) -> tuple[int, str]:
@@ -180,6 +181,7 @@ def test_who_is_let_in_while_the_server_begins_to_stop_is_sent_away_too(server: 
     server.http.get(f"http://server{APP}", headers=HEADERS).addCallback(lambda answer: found.append(answer.code))
     server.service.is_stopping = True
     server.door.answer.callback(AppUser("user", "my-app", "login", 0))
+    server.reactor.advance(0)
     server.http.flush()
     assert found == [503]
     assert not server.service._connections
