@@ -304,8 +304,13 @@ class Realm:
 
     @_of_values()
     def tidy(self) -> bool:
-        """One small step of what is done in idle time: the values follow the log, history older than its time is
-        folded, and what that has made useless is deleted. Returns whether there is more to do now."""
+        """One small step of what is done in idle time: history older than its time is folded, for which the values
+        have to follow the log, and what that has made useless is deleted. Returns whether there is more to do now.
+
+        Where all history is kept, nobody needs the values before they are read, and following would double the work.
+        """
+        if not (self._history_ttl or self._head.base_version):
+            return False
         if self.fold():
             return True
         if self._history_ttl and self._head.size > self._not_worth:

@@ -726,14 +726,19 @@ def test_a_store_is_closed_again_if_its_realm_does_not_open() -> None:
 
 
 class Folding(Bench):
-    """A LiveRealm whose stored values follow the log."""
+    """A LiveRealm whose stored values follow the log, for history is kept ``history_ttl`` seconds only."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, history_ttl: int = 1 << 30) -> None:
         super().__init__(store)
         self.live = LiveRealm(
-            "/test", lambda permit: Realm(self.store.open("/test", create=True), FixedEnvironment()), self.workers,
-            self.encode, lambda live: None, self.figures, 2.0,
-        )  # fmt: skip
+            "/test",
+            lambda permit: Realm(self.store.open("/test", create=True), FixedEnvironment(), history_ttl),
+            self.workers,
+            self.encode,
+            lambda live: None,
+            self.figures,
+            2.0,
+        )
 
     def upload(self, ident: int, *changesets: tuple[int, int, bytes]) -> None:
         self.live.upload(upload(ident, *changesets), lambda answer: None)
@@ -781,6 +786,19 @@ def test_reading_catches_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
     bench.workers.run_all()
     assert found == [4]
     assert len(commits) == 5
+
+
+def test_where_all_history_is_kept_the_values_follow_when_they_are_read() -> None:
+    bench = Folding(history_ttl=0)
+    client = bench.client()
+    commits = objects_commits(bench.store)
+    bench.upload(client.ident, (2, 0, schema()), (3, 0, create()))
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert commits == []
+    assert bench.read() == (2, 1)
+    assert len(commits) == 1
 
 
 def test_a_step_gives_way_to_uploads_but_not_for_ever() -> None:
