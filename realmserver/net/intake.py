@@ -81,10 +81,17 @@ class Intake:
         """The transport has delivered ``data``."""
         self._left += data
         self._go_on()
+        if self._reasons and self._left:
+            # Only now does the end of a turn stop the reading: who waits for our answer says nothing meanwhile, and it
+            # would cost more than the look at the clock that has ended it.
+            self._stop_reading()
 
     def pause(self, reason: str) -> None:
         """Read no more, for ``reason``."""
         self._reasons.add(reason)
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
         if self._is_reading and self.transport is not None:
             self._is_reading = False
             self.transport.pauseProducing()
@@ -119,7 +126,7 @@ class Intake:
                 data, self._left = self._left[:size], self._left[size:]
                 self._take(data)
                 if self._clock() - begun > TURN:
-                    self.pause(_ITS_TURN_IS_OVER)
+                    self._reasons.add(_ITS_TURN_IS_OVER)
                     self._turns.wait(self)
         finally:
             self._is_taking = False

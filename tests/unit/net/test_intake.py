@@ -83,7 +83,12 @@ def test_who_has_had_a_turn_waits_for_the_next() -> None:
 def test_who_has_had_a_turn_and_has_said_all_is_read_from_after_the_others() -> None:
     reading = Reading(cost=2 * TURN)
     reading.intake.received(bytes(SLICE))
+    assert reading.is_on  # it may have no more to say, and is not bothered
+    reading.intake.received(bytes(10))
+    assert reading.taken == [SLICE]
     assert not reading.is_on
+    reading.reactor.go_round()
+    assert reading.taken == [SLICE, 10]
     reading.reactor.go_round()
     assert reading.is_on
 
