@@ -200,7 +200,6 @@ class SyncService(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._workers.start()
         self._next_check = self.reactor.callLater(CHECK_INTERVAL, self._check_connections)
 
     def stopService(self) -> Deferred[None]:

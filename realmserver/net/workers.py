@@ -8,12 +8,11 @@ thread would wait its turn behind each.
 import gc
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from realmserver.log import get_logger
 from realmserver.store.interface import Quarantined, StoreError
@@ -44,29 +43,26 @@ class PoolWorkers:
     def __init__(self, reactor: ReactorClock, on_failure: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._on_failure = on_failure
-        self._pool = ThreadPool(minthreads=1, maxthreads=THREADS, name="realms")
+        self._pool = ThreadPoolExecutor(THREADS, "realms")
         self._heavy: deque[Callable[[], None]] = deque()
         self._running_heavy = 0
 
-    def start(self) -> None:
-        self._pool.start()
-
     def stop(self) -> None:
         """Wait for what is running."""
-        self._pool.stop()
+        self._pool.shutdown()
 
     def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """Run ``work`` in a thread, then call ``done`` or ``failed`` on the reactor thread."""
 
-        def give_up(failure: Failure) -> None:
-            error = failure.value
-            if not isinstance(error, Exception):
-                failure.raiseException()
-            failed(error)
+        def job() -> None:
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is told to who waits)
+                self._reactor.callFromThread(_deliver, failed, error)
+            else:
+                self._reactor.callFromThread(_deliver, done, result)
 
-        result = deferToThreadPool(self._reactor, self._pool, work)
-        result.addCallbacks(done, give_up)
-        result.addErrback(lambda failure: log.error("a result could not be delivered", failure=failure))
+        self._pool.submit(job)
 
     def run_heavy(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """The same for work that may compute for long: it waits until few others do."""
@@ -112,6 +108,13 @@ class PoolWorkers:
             log.error("Realm {realm}: {error}", realm=realm, error=str(error))
         else:
             log.error("Realm {realm}: internal error", realm=realm, failure=Failure(error))  # type: ignore[no-untyped-call]
+
+
+def _deliver(to: Callable[[T], None], result: T) -> None:
+    try:
+        to(result)
+    except Exception:  # noqa: BLE001 (a fault of ours in one place must not cost the others their results)
+        log.error("a result could not be delivered", failure=Failure())  # type: ignore[no-untyped-call]
 
 
 def _due_generation() -> int:
