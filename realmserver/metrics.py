@@ -1,7 +1,7 @@
 """All figures of this server, for Prometheus: one typed attribute each, in a registry of their own.
 
 Keeps true: no label takes values that a peer can choose (never a Realm, a user or a path), every name passes
-``promtool check metrics``, and counting costs a lock and an addition. It knows no reactor, no clock but
+``promtool check metrics``, and counting costs a lock and an addition at most. It knows no reactor, no clock but
 ``prometheus_client``'s stopwatch, and nothing of what is counted.
 
 The names are those of ``spec/http-api.md`` part 5 where Prometheus's rules allow it. Counters end in ``_total``, sizes
@@ -22,15 +22,19 @@ there                                                here
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from realmserver._version import __version__
 
@@ -121,12 +125,12 @@ class Metrics:
             "ros_sync_errors_sent", "Errors sent to clients, by their number.", ("code",), registry=self.registry
         )
 
-        self.protocol_bytes_sent = self._counter("protocol_bytes_sent", "Bytes of sync messages sent.")
-        self.protocol_bytes_received = self._counter("protocol_bytes_received", "Bytes of sync messages received.")
+        self.protocol_bytes_sent = self._tally("protocol_bytes_sent", "Bytes of sync messages sent.")
+        self.protocol_bytes_received = self._tally("protocol_bytes_received", "Bytes of sync messages received.")
 
         self.changeset_integrated = self._counter("changeset_integrated", "Uploaded changesets made durable.")
         self.merges_performed = self._counter("merges_performed", "Changesets of others that uploads were merged with.")
-        self.download_constructed = self._counter("download_constructed", "DOWNLOAD messages made.")
+        self.download_constructed = self._tally("download_constructed", "DOWNLOAD messages made.")
         self.upload_pending_bytes = self._gauge("upload_pending_bytes", "Bytes of uploads not yet durable.")
         self.receiving_bytes = self._gauge("receiving_bytes", "Bytes of long messages of which a part is missing.")
         self.unread_bytes = self._gauge("unread_bytes", "Bytes sent to clients that do not read them.")
@@ -144,10 +148,10 @@ class Metrics:
         self.upload_processing_seconds = self._histogram(
             "upload_processing_seconds", "Time from the arrival of an upload until it is durable.", SECONDS
         )
-        self.download_constructed_seconds = self._histogram(
+        self.download_constructed_seconds = self._spread(
             "download_constructed_seconds", "Time from the wish for a DOWNLOAD until it is made.", SECONDS
         )
-        self.download_constructed_bytes = self._histogram(
+        self.download_constructed_bytes = self._spread(
             "download_constructed_bytes", "Bytes of the bodies of DOWNLOADs, as sent.", BYTES
         )
         self.ping_rtt_seconds = self._histogram(
@@ -258,11 +262,57 @@ class Metrics:
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"ros_sync_{name}", text, registry=self.registry)
 
+    def _tally(self, name: str, text: str) -> "Tally":
+        tally = Tally(f"ros_sync_{name}", text)
+        self.registry.register(tally)
+        return tally
+
+    def _spread(self, name: str, text: str, bounds: Sequence[float]) -> "Spread":
+        spread = Spread(f"ros_sync_{name}", text, bounds)
+        self.registry.register(spread)
+        return spread
+
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"ros_sync_{name}", text, registry=self.registry)
 
     def _histogram(self, name: str, text: str, bounds: Sequence[float]) -> Histogram:
         return Histogram(f"ros_sync_{name}", text, buckets=bounds, registry=self.registry)
+
+
+class Tally(Collector):
+    """A counter that the reactor's thread alone counts, without a lock: for what is counted for every message."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self.value: int = 0
+
+    def inc(self, amount: int = 1) -> None:
+        """Count ``amount`` more."""
+        self.value += amount
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, value=self.value)
+
+
+class Spread(Collector):
+    """The same for a histogram; ``bounds`` are the upper ones of its buckets, in order."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = (*bounds, inf)
+        self._counts = [0] * len(self._bounds)
+        self._sum: float = 0
+
+    def observe(self, value: float) -> None:
+        """Count ``value``."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        counts = zip(map(floatToGoString, self._bounds), accumulate(self._counts), strict=True)
+        yield HistogramMetricFamily(self._name, self._text, buckets=list(counts), sum_value=self._sum)
 
 
 class _Disk(Collector):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from promtool import check_expressions, complaints, figures, needs_promtool
 
 from realmserver import log
-from realmserver.metrics import ENDINGS, Metrics
+from realmserver.metrics import ENDINGS, SECONDS, Metrics, Spread, Tally
 from realmserver.net.report import RealmFigures
 from realmserver.sync.errors import Code
 
@@ -192,3 +193,20 @@ def test_the_dashboard_asks_the_data_source_that_is_chosen_there() -> None:
     assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     assert all(panel["title"] and panel["targets"] for panel in panels)
+
+
+def test_what_is_counted_without_a_lock_is_told_as_the_library_would() -> None:
+    values = [0, 0.001, 0.002, 0.5, 61, 1e9]
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    spread, tally = Spread("spread", "Text.", SECONDS), Tally("tally", "Text.")
+    ours.register(spread)
+    ours.register(tally)
+    histogram = Histogram("spread", "Text.", buckets=SECONDS, registry=theirs)
+    counter = Counter("tally", "Text.", registry=theirs)
+    for value in values:
+        spread.observe(value)
+        histogram.observe(value)
+    tally.inc(3)
+    tally.inc()
+    counter.inc(4)
+    assert generate_latest(ours) == generate_latest(theirs)
