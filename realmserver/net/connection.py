@@ -5,6 +5,8 @@ it. Rules of the protocol live there, rules of Realms in ``realms``; here is the
 ``net.rights`` says who may do what, and what happens is told to ``net.report``.
 """
 
+from __future__ import annotations  # those of functions within functions would be evaluated at each call
+
 import socket
 import time
 from collections import deque
@@ -118,10 +120,10 @@ class Host(Protocol):
     def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
         """Decode a message in a thread."""
 
-    def opened(self, connection: "SyncConnection") -> None:
+    def opened(self, connection: SyncConnection) -> None:
         """The connection is open."""
 
-    def closed(self, connection: "SyncConnection") -> None:
+    def closed(self, connection: SyncConnection) -> None:
         """The connection is gone."""
 
 
@@ -129,7 +131,7 @@ class Binding(Subscriber):
     """One session of a connection and the Realm it is bound to."""
 
     def __init__(
-        self, connection: "SyncConnection", session: Session, user_id: str, grant: BindGrant | None, live: Live
+        self, connection: SyncConnection, session: Session, user_id: str, grant: BindGrant | None, live: Live
     ) -> None:
         self.connection = connection
         self.session = session
@@ -185,8 +187,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._frame_left = 0  # bytes of its last frame that are still to come
         self._sent = 0
         self._has_answered = False
-        self._has_written = False
-        self._is_sending = False
+        self._frames: list[bytes] = []  # what is to be sent when all that follows from an input has been decided
         self._is_paused = False
         self._postponed: FetchDownload | None = None
         self._cause: Failure | None = None
@@ -322,22 +323,38 @@ class SyncConnection(WebSocketServerProtocol):
         except Exception:  # noqa: BLE001 (a fault of ours in one connection must not cost the others of its Realm)
             self._report.failed()
             self._inputs.clear()
+            self._frames.clear()
             self.drop("of an internal error", "error_of_unexpected_category")
         finally:
             self._is_deciding = False
         self._send_now()
 
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """autobahn gives a frame to the transport. What is decided upon one input goes out in one piece."""
+        if self._is_deciding:
+            self._frames.append(data)
+        else:
+            super().sendData(data, sync, chopsize)
+
     def _send_now(self) -> None:
-        """Give the system what was written, rather than in the reactor's next round, behind whatever is in it: all the
-        answers to one input in one call. What fails here fails there again."""
-        transport = self.transport
-        if self._has_written and not self._is_sending and isinstance(transport, TCPConnection):
-            self._has_written, self._is_sending = False, True
-            try:
-                if transport.connected and not transport.disconnecting:
-                    transport.doWrite()  # type: ignore[no-untyped-call]
-            finally:
-                self._is_sending = False
+        """Give the system what one input is answered, rather than in the reactor's next round, behind whatever is in
+        it. What the system does not take, or fails to, the reactor sees to."""
+        if not self._frames:
+            return
+        frames, self._frames = self._frames, []
+        transport, data = self.transport, frames[0] if len(frames) == 1 else b"".join(frames)
+        if (
+            isinstance(transport, TCPConnection)
+            and transport.connected
+            and not transport.disconnecting
+            and not (transport.dataBuffer or transport._tempDataBuffer)
+            and len(data) <= transport.SEND_LIMIT
+        ):
+            sent = transport.writeSomeData(data)
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data and transport is not None:
+            transport.write(data)
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come again."""
@@ -374,7 +391,7 @@ class SyncConnection(WebSocketServerProtocol):
             case Send(data):
                 self._report.sent(data)
                 self._sent = len(data)
-                self._has_answered = self._has_written = True
+                self._has_answered = True
                 self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
             case Ask(session, request):
                 self._ask(self._bindings[session], request)

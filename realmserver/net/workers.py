@@ -5,6 +5,8 @@ whatever Realm they are for. Threads share one interpreter: more of them would f
 thread would wait its turn behind each.
 """
 
+from __future__ import annotations  # those of functions within functions would be evaluated at each call
+
 import gc
 from collections import deque
 from collections.abc import Callable

@@ -5,12 +5,14 @@ caught up is served without touching the store; older ones are read beside the R
 same place and need the same entries share one encoded body, also while it is still being made.
 """
 
+from __future__ import annotations  # those of functions within functions would be evaluated at each call
+
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from realmserver.realms.realm import Realm, select_download
 from realmserver.realms.requests import (
@@ -129,7 +131,7 @@ class Fanout(Generic[Body]):
             selection = select_download(log, ident, cursor, head)
             made = self._keep(wanted, (selection, self._encode(selection.entries)))
         if made is not None:
-            done((evolve(made[0], upload=upload), made[1]))
+            done((_acknowledging(made[0], upload), made[1]))
             return
         waiting = self._reading.setdefault(wanted, [])
         waiting.append((upload, done))
@@ -154,7 +156,7 @@ class Fanout(Generic[Body]):
                 return
             self._keep(wanted, result)
             for upload, done in self._reading.pop(wanted):
-                done((evolve(result[0], upload=upload), result[1]))
+                done((_acknowledging(result[0], upload), result[1]))
             self._read_done()
 
         def failed(error: Exception) -> None:
@@ -179,3 +181,8 @@ class Fanout(Generic[Body]):
         if self._known_since is None or cursor.server_version < self._known_since:
             return True
         return self._authors.get(ident, 0) > cursor.server_version
+
+
+def _acknowledging(download: Download, upload: UploadCursor) -> Download:
+    """``download`` with the receiver's own cursor. Spelt out: ``evolve`` takes six times as long, for each receiver."""
+    return Download(download.cursor, download.latest, upload, download.downloadable_bytes, download.entries)

@@ -14,6 +14,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 - where damage is found, nothing more is done: everyone is told to come again later, and the store is closed.
 """
 
+from __future__ import annotations  # those of functions within functions would be evaluated at each call
+
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -75,7 +77,7 @@ class Subscriber(Protocol):
     def advanced(self, version: int) -> None:
         """The Realm has moved to ``version``."""
 
-    def superseded(self, by: "Subscriber") -> None:
+    def superseded(self, by: Subscriber) -> None:
         """The session ``by`` has identified with the same client file: this one is assumed dead."""
 
     def expelled(self, error: RealmError) -> None:
@@ -127,7 +129,7 @@ class LiveRealm(Generic[Body]):
         open_realm: Callable[[Permit], Realm],
         workers: Workers,
         encode: Encode[Body],
-        idle: "Callable[[LiveRealm[Body]], None]",
+        idle: Callable[[LiveRealm[Body]], None],
         observer: Observer | None = None,
         fold_delay: float | None = None,
         house: House | None = None,
