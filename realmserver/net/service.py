@@ -19,7 +19,8 @@ from realmserver.config.limits import Limits
 from realmserver.log import get_logger
 from realmserver.metrics import Metrics
 from realmserver.net.admission import Admission, ConnectionLimits, Refused
-from realmserver.net.connection import Live, SyncConnection
+from realmserver.net.connection import SyncConnection
+from realmserver.net.conversation import Live
 from realmserver.net.refusals import Refusals
 from realmserver.net.report import RealmFigures
 from realmserver.net.shared import Shared
@@ -187,14 +188,14 @@ class SyncService(Service):
         if is_crowded:
             self._refused("upload_backlog", "uploading connections are not read from for a while")
         for connection in list(self._connections):
-            connection.crowded(is_crowded)
+            connection.conversation.crowded(is_crowded)
 
     def login_ended(self, user_id: str, session_id: str | None) -> None:
         """A user has logged out of one login, or of all (None): end the connections that were opened with it."""
         for connection in list(self._connections):
             login = connection.login
             if login is not None and login.user_id == user_id and session_id in (None, login.session_id):
-                connection.unauthorize("the login has ended")
+                connection.conversation.unauthorize("the login has ended")
 
     # Life.
 
@@ -215,7 +216,7 @@ class SyncService(Service):
         if self._connections:
             closed = self._all_closed = Deferred()
             for connection in list(self._connections):
-                connection.shutdown()
+                connection.conversation.shutdown()
             timeout = self.reactor.callLater(self._stop_timeout, self._drop_all)
             await closed
             if timeout.active():
@@ -234,10 +235,11 @@ class SyncService(Service):
         self._next_check = None
         now, limits = self.reactor.seconds(), self._limits
         for connection in list(self._connections):
+            talk = connection.conversation
             if now - connection.last_heard > limits.idle_timeout:
                 self._refused("idle_timeout", "a silent connection was closed", connection.client)
                 connection.drop(f"nothing came from it for {limits.idle_timeout} seconds", "heartbeat_timeout")
-            elif not connection.has_sessions and now - connection.last_bound > limits.bind_timeout:
+            elif not talk.has_sessions and now - talk.last_bound > limits.bind_timeout:
                 self._refused("bind_timeout", "a connection without sessions was closed", connection.client)
                 connection.drop(f"it had no session for {limits.bind_timeout} seconds", "limit_reached")
         checked = Deferred.fromCoroutine(self._check_logins())
@@ -254,4 +256,4 @@ class SyncService(Service):
         for connection in list(self._connections):
             login = connection.login
             if login is not None and not await self._gate.is_alive(login, time.time()):
-                connection.unauthorize("the login has ended")
+                connection.conversation.unauthorize("the login has ended")

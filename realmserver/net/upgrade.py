@@ -20,7 +20,8 @@ from realmserver.auth.gate import AppUser, UpgradeRefused
 from realmserver.http.proxies import address_of
 from realmserver.log import get_logger
 from realmserver.net.admission import RETRY_AFTER, Admission
-from realmserver.net.connection import Host, Upgrade
+from realmserver.net.connection import ConnectionHost
+from realmserver.net.conversation import Upgrade
 from realmserver.net.websocket import WebSockets
 from realmserver.sync.versions import Negotiated, Refusal, negotiate
 
@@ -29,7 +30,7 @@ log = get_logger("sync")
 STOPPING: Final = "The server is stopping."
 
 
-class Door(Host, Protocol):
+class Door(ConnectionHost, Protocol):
     """What an upgrade needs of the service, besides what its connection will need."""
 
     @property

@@ -14,7 +14,8 @@ from autobahn.websocket import protocol as core
 from twisted.web.server import Request
 
 from realmserver._version import __version__
-from realmserver.net.connection import Host, SyncConnection, Upgrade
+from realmserver.net.connection import ConnectionHost, SyncConnection
+from realmserver.net.conversation import Upgrade
 
 CLOSE_TIMEOUT: Final = 10
 """Seconds that a client has to answer our close frame before the connection is dropped."""
@@ -23,7 +24,7 @@ CLOSE_TIMEOUT: Final = 10
 class WebSockets(WebSocketServerFactory):
     """Opens the connections of one service. Their options are attributes of their class, not of each of them."""
 
-    def __init__(self, service: Host) -> None:
+    def __init__(self, service: ConnectionHost) -> None:
         super().__init__(reactor=service.reactor, server=f"RealmSync/{__version__}")  # type: ignore[no-untyped-call]
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxMessagePayloadSize=service.shared.messages.message,

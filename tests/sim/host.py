@@ -1,6 +1,6 @@
-"""One run of the server: its registry of Realms, and for each connection the shell that ``net.connection`` is.
+"""One run of the server: its registry of Realms, and for each connection what ``net.conversation`` is.
 
-:class:`ServerSide` carries out the decisions of the state machine as ``net.connection.SyncConnection`` does, without
+:class:`ServerSide` carries out the decisions of the state machine as ``net.conversation.Conversation`` does, without
 tokens and figures; where that one changes, this one has to. It also watches what is about to be said: nothing that is
 not durable may be acknowledged or shown, and no client file may be let in whose history is not the server's.
 """

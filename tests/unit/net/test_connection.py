@@ -156,10 +156,10 @@ def test_all_answers_to_one_input_are_given_to_the_system_at_once_in_one_piece(s
     wire.doWrite()  # type: ignore[no-untyped-call]
     wire.taken.clear()
     (connection,) = server.service._connections
-    connection.feed(lambda machine: [Send(b"one"), Send(b"two")])
+    connection.conversation.feed(lambda machine: [Send(b"one"), Send(b"two")])
     assert wire.taken == [b"\x82\x03one\x82\x03two"]
     wire.room = 2
-    connection.feed(lambda machine: [Send(b"three")])
+    connection.conversation.feed(lambda machine: [Send(b"three")])
     assert wire.taken[1:] == [b"\x82\x05"]
     wire.room = 100
     wire.doWrite()  # type: ignore[no-untyped-call]  # the reactor, when there is room
@@ -184,7 +184,7 @@ def test_after_a_close_frame_nothing_is_sent_whatever_happens(server: Fixture, f
     connection.dataReceived(frame)
     assert close_code(transport) == code
     transport.clear()
-    connection.shutdown()
+    connection.conversation.shutdown()
     server.service.login_ended("user", None)
     assert transport.value() == b""
 
@@ -256,7 +256,7 @@ def test_a_fault_of_ours_ends_one_connection_and_is_logged(server: Fixture) -> N
     transport = server.connect()
     (connection,) = server.service._connections
     with capturedLogs() as logged:
-        connection.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
+        connection.conversation.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
     failures = [event["log_failure"] for event in logged if "log_failure" in event]
     assert [failure.type for failure in failures] == [ZeroDivisionError]
     assert transport.disconnected

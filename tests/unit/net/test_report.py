@@ -158,11 +158,11 @@ def login_ended(client: Client, server: Fixture, file: s2c.Ident) -> None:
 
 
 def stopping(client: Client, server: Fixture, file: s2c.Ident) -> None:
-    client.connection.shutdown()
+    client.connection.conversation.shutdown()
 
 
 def fault_of_ours(client: Client, server: Fixture, file: s2c.Ident) -> None:
-    client.connection.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
+    client.connection.conversation.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
 
 
 def superseded(client: Client, server: Fixture, file: s2c.Ident) -> None:
