@@ -227,8 +227,14 @@ class SyncConnection(WebSocketServerProtocol):
         figures (one of ``metrics.ENDINGS``)."""
         self._frames.clear()
         self._report.dropped(reason, ending)
-        if self.transport is not None:
-            self.transport.abortConnection()
+        transport = self.transport
+        if transport is not None:
+            transport.abortConnection()
+            if isinstance(transport, TCPConnection):
+                # It would keep what nobody reads until the reactor's next round, and many may go in this one.
+                transport.dataBuffer = b""
+                transport._tempDataBuffer.clear()
+                transport._tempDataLen = 0
 
     def pause_reading(self, reason: str) -> None:
         self._intake.pause(reason)
