@@ -17,6 +17,8 @@ from realmserver.store.interface import StoreError
 _TICK: Final = 0.2
 """Seconds between two calls of ``tick``: as often as a person wants to see a bar move."""
 
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+
 _DONE: Final = "done"
 _FAILED: Final = "failed"
 _TOLD: Final = "told"
@@ -35,12 +37,16 @@ def apart(
     OSError, or a :class:`StoreError` naming ``what`` where the process was killed by what it read.
     """
     here, there = Pipe(duplex=False)
+    # What is raised while Python's own functions around a fork run is lost, also that the command is to stop.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     child = os.fork()
     if child == 0:
         here.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _in_child(work, there)
     there.close()
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with here:
             answer = _answer(here, told, tick)
     except BaseException:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -73,3 +75,20 @@ def test_whoever_waits_may_give_up() -> None:
         apart("it", endless, children.append, give_up)
     with pytest.raises(ProcessLookupError):  # nothing is left of it
         os.kill(children[0], 0)
+
+
+def test_a_signal_that_comes_while_the_process_is_made_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = os.fork
+
+    def fork_at_a_bad_moment() -> int:
+        with suppress(SystemExit):  # as Python does around a fork
+            signal.raise_signal(signal.SIGTERM)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fork_at_a_bad_moment)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            apart("it", lambda tell: None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
