@@ -19,7 +19,7 @@ from realmserver.auth.gate import AppUser
 from realmserver.net.conversation import Conversation, Host, Upgrade
 from realmserver.net.holdings import Holdings
 from realmserver.net.inbox import Inbox
-from realmserver.net.intake import Intake
+from realmserver.net.intake import SLICE, Intake
 from realmserver.net.report import ConnectionReport
 from realmserver.sync.client_messages import ClientMessage
 from realmserver.sync.syntax import MalformedMessage
@@ -32,6 +32,12 @@ TOO_BIG: Final = 1009
 
 SMALL_FRAME: Final = 4096
 """Bytes of a frame that may wait for those that follow from the same input."""
+
+SHORT_HEAD: Final = 6
+"""Bytes before the payload of a client's frame, where that is short: two, and the mask."""
+
+TWO_BYTES: Final = 126
+"""The length of a frame that says that its length follows in two bytes; one more, in eight."""
 
 DECODING: Final = "decoding"
 """Why a connection is not read from, besides what its conversation has to say."""
@@ -66,7 +72,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         talk = self.conversation = Conversation(host, upgrade, self._report, self)
         shared = self._shared = host.shared
-        self._intake = Intake(shared.turns, super().dataReceived, lambda: self._frame_left, host.reactor.seconds)
+        self._intake = Intake(shared.turns, super().dataReceived, self._next_piece, host.reactor.seconds)
         self._inbox = Inbox(
             lambda payload: talk.feed(lambda machine: machine.receive(payload)),
             lambda message, size: talk.feed(lambda machine: machine.receive_decoded(message, size)),
@@ -120,6 +126,19 @@ class SyncConnection(WebSocketServerProtocol):
             self._intake.received(data)
             if not self._has_answered:  # an answer acknowledges besides
                 self._acknowledge()
+
+    def _next_piece(self, data: bytes, place: int) -> int:
+        """How many bytes from ``place`` on are one frame or the rest of one (RFC 6455, 5.2): autobahn is given whole
+        frames where they are there, and does its rounds once for each. It judges them, not this."""
+        if self._frame_left:
+            return self._frame_left
+        if self.data or len(data) < place + SHORT_HEAD:  # it has a part of a head already, or gets one
+            return SLICE
+        size = data[place + 1] & 0x7F
+        if size < TWO_BYTES:
+            return SHORT_HEAD + size
+        more = 2 if size == TWO_BYTES else 8
+        return SHORT_HEAD + more + int.from_bytes(data[place + 2 : place + 2 + more], "big")
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
