@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -42,39 +42,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise_file_limit()
     targets = named_targets(options)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as name:
-        facts = machine(Path(name))
+        directory = Path(name).resolve()
+        facts = machine(directory)
         descriptions = {target.name: target.facts() for target in targets}
         print(in_words(facts))
         for target, description in descriptions.items():
             print(f"{target}: " + ", ".join(f"{name} {value}" for name, value in description.items() if value != {}))
         results: list[Result] = []
-        count = len(cases) * options.runs * len(targets)
-        with tqdm(total=count, leave=False, disable=None, unit="run") as progress:
-
-            def began(text: str) -> None:
-                progress.set_description(text)
-                progress.update()
-
-            settle = 0.0 if options.size == "tiny" else SETTLE
-            found = run_all(cases, targets, options.runs, Path(name), options.generators, settle, began)
-            for workload, group in groupby(found, lambda result: result.case.workload):
-                done = list(group)
-                results += done
-                tqdm.write(f"\n{workload}\n{table(done)}", file=sys.stdout)
-                sys.stdout.flush()
+        for result in with_progress(cases, targets, options, directory):
+            results.append(result)
+            if options.json:
                 content = {
                     "machine": facts,
                     "targets": descriptions,
                     "size": options.size,
                     "generators": options.generators,
-                    "results": [result.content() for result in results],
+                    "results": [each.content() for each in results],
                 }
-                if options.json:
-                    options.json.write_text(json.dumps(content, indent=1) + "\n")
+                options.json.write_text(json.dumps(content, indent=1) + "\n")
     if options.chart:
         from bench.chart import draw
 
         draw(results, options.chart, in_words(facts))
+    if any(result.failures for result in results):
+        raise SystemExit("some cases have failed")
+
+
+def with_progress(
+    cases: Sequence[Case], targets: Sequence[Target], options: argparse.Namespace, directory: Path
+) -> Iterator[Result]:
+    """Run all cases and print a table of each workload, or each of its lines, when it is complete."""
+    settle = 0.0 if options.size == "tiny" else SETTLE
+    with tqdm(total=len(cases) * options.runs * len(targets), leave=False, disable=None, unit="run") as progress:
+
+        def began(text: str) -> None:
+            progress.set_description(text)
+            progress.update()
+
+        found = run_all(cases, targets, options.runs, directory, options.generators, settle, began)
+        for title, group in groupby(found, title_of):
+            results: list[Result] = []
+            for result in group:
+                results.append(result)
+                yield result
+            tqdm.write(f"\n{title}\n{table(results)}", file=sys.stdout)
+            for result in results:
+                for target, failure in result.failures.items():
+                    tqdm.write(f"\n{result.case.name}, {target}: {failure}", file=sys.stdout)
+            sys.stdout.flush()
+
+
+def title_of(result: Result) -> str:
+    """Of the table that the result belongs to: a workload has one, or one for each of its lines."""
+    case = result.case
+    return f"{case.workload}: {case.line}" if case.line else case.workload
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -21,10 +21,12 @@ NOT_POSSIBLE: Final[Figures] = {}
 
 @frozen
 class Timed:
-    """Generators at work: seconds from the first that began to the last that ended, and what they have counted."""
+    """Generators at work: seconds from the first that began to the last that ended, and what they have counted.
+    ``resident``: MiB that the server held at the end, with all connections open; None if that cannot be seen."""
 
     seconds: float
     reports: tuple[Report, ...]
+    resident: float | None = None
 
     def total(self, name: str) -> float:
         """The sum of what they have counted under this name."""
@@ -57,7 +59,10 @@ class Stage(Protocol):
 
     def restart(self) -> float | None:
         """Stop the server in order and start it again with its data; what time.perf_counter said at the start, None if
-        this server cannot be restarted from here."""
+        this server cannot be restarted from here. ``place`` is another then."""
+
+    def served(self, seconds: float) -> None:
+        """Without load generators: a restarted server has done what is measured, in so many seconds."""
 
 
 @frozen

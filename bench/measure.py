@@ -25,6 +25,10 @@ SETTLE: Final = 1.0
 """Seconds after a start in which the server finishes what it does only once."""
 
 
+MOST_SHOWN: Final = 2000
+"""Characters of the end of a server's output that are shown when it has failed."""
+
+
 @frozen
 class Run:
     """One run of one case. ``seconds``: of the measured part; ``load_cpu``: CPU seconds of the load generators; the
@@ -58,8 +62,14 @@ class OnStage:
     def work(self, jobs: Sequence[tuple[Generator, tuple[object, ...]]]) -> Timed:
         reports = work(jobs, self._ready, self._done)
         begun, ended = min(report.begun for report in reports), max(report.ended for report in reports)
-        self.timed = Timed(ended - begun, tuple(reports))
+        resident = self.after.resident if self.after else None
+        self.timed = Timed(ended - begun, tuple(reports), resident)
         return self.timed
+
+    def served(self, seconds: float) -> None:
+        self.timed = Timed(seconds, ())
+        if self.running.pid is not None:
+            self.before, self.after = Usage(0.0, 0.0, 0.0), usage(self.running.pid)
 
     def resident(self) -> float | None:
         pid = self.running.pid
@@ -95,8 +105,10 @@ def on_stage(target: Target, directory: Path, generators: int) -> Iterator[OnSta
 
 
 def run_case(case: Case, target: Target, directory: Path, generators: int, settle: float) -> Run | None:
-    """Measure once, ``settle`` seconds after the start; None where ``target`` does not allow it. SystemExit if the server
-    does not do what it should."""
+    """Measure once, ``settle`` seconds after the start; None where ``target`` does not allow it.
+
+    Raises :class:`Trouble` with the end of the server's output if it does not do what it should.
+    """
     with on_stage(target, directory, generators) as stage:
         time.sleep(settle if target.can_start else 0)
         resident = stage.resident()
@@ -104,8 +116,8 @@ def run_case(case: Case, target: Target, directory: Path, generators: int, settl
             figures = case.measure(stage)
         except Trouble as trouble:
             output = directory / "output.txt"
-            end = output.read_text(errors="replace")[-2000:] if output.exists() else ""
-            raise SystemExit(f"{case.workload}: {case.name}: {target.name}: {trouble}\n{end}") from trouble
+            end = output.read_text(errors="replace")[-MOST_SHOWN:] if output.exists() else ""
+            raise Trouble(f"{trouble}\n{end}") from trouble
         if not figures:
             return None
         before, after = stage.before, stage.after
@@ -121,10 +133,11 @@ def run_case(case: Case, target: Target, directory: Path, generators: int, settl
 
 @frozen
 class Result:
-    """A case's runs, by target."""
+    """A case's runs, by target; and what went wrong, where a target could not be measured to the end."""
 
     case: Case
     runs: Mapping[str, Sequence[Run]]
+    failures: Mapping[str, str] = Factory(dict)
 
     def content(self) -> dict[str, object]:
         """For the JSON file."""
@@ -134,6 +147,7 @@ class Result:
             "line": self.case.line,
             "work": self.case.work,
             "runs": {target: [asdict(run) for run in runs] for target, runs in self.runs.items()},
+            "failures": dict(self.failures),
         }
 
 
@@ -146,13 +160,21 @@ def run_all(
     settle: float,
     began: Callable[[str], None],
 ) -> Iterator[Result]:
-    """Each case ``runs`` times with each of ``targets``, which take turns. ``began`` is told of each run."""
+    """Each case ``runs`` times with each of ``targets``, which take turns; one that has failed gets no more in that
+    case. ``began`` is told of each run."""
     for case in cases:
         results: dict[str, list[Run]] = {target.name: [] for target in targets}
+        failures: dict[str, str] = {}
         for number in range(runs):
             for target in targets:
                 began(f"{case.workload}: {case.name}, {target.name}, run {number + 1}")
-                run = run_case(case, target, directory / "server", generators, settle)
-                if run is not None:
-                    results[target.name].append(run)
-        yield Result(case, results)
+                if target.name in failures:
+                    continue
+                try:
+                    run = run_case(case, target, directory / "server", generators, settle)
+                except Trouble as trouble:
+                    failures[target.name] = str(trouble)
+                    results[target.name] = []
+                else:
+                    results[target.name] += [run] if run is not None else []
+        yield Result(case, results, failures)

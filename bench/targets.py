@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -246,7 +247,12 @@ def parse_target(
 
 def sign_tokens(key: Path) -> tuple[str, ...]:
     """A token for each of :data:`USERS`, for any Realm and for ever (``spec/protocol.md`` 6.2)."""
-    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    return _signed(key.read_bytes())
+
+
+@lru_cache(1)  # a server that is restarted has the same key, and its clients do not wait
+def _signed(key: bytes) -> tuple[str, ...]:
+    private = serialization.load_pem_private_key(key, None)
     return tuple(
         jwt.encode(
             {"identity": f"user-{number}", "access": ["download", "upload"], "iat": int(time.time())},

@@ -21,6 +21,7 @@ from realmserver.changeset.instructions import (
     TYPE_INT,
     TYPE_STRING,
     AddColumn,
+    AddInteger,
     AddTable,
     Changeset,
     CreateObject,
@@ -74,6 +75,33 @@ def small_changesets(writer: int, count: int) -> Iterator[bytes]:
     """Changesets of :data:`INSTRUCTIONS_EACH` instructions; two writers never have an object in common."""
     for number in range(count):
         yield new_objects((writer << 32) + number * OBJECTS_EACH)
+
+
+def blob(number: int, data: bytes) -> bytes:
+    """An object with a large binary property and the others at their defaults."""
+    key = (TYPE_INT, number)
+    return encode(Changeset([CreateObject(TABLE, key), Update(TABLE, key, BLOB, [], Payload(TYPE_BINARY, data, 0))]))
+
+
+def edits(writer: int, number: int, count: int, objects: int) -> bytes:
+    """``count`` edits of the objects with the keys below ``objects``, one property after the other.
+
+    ``number`` is that of the changeset; all writers come to the same places, with values of their own.
+    """
+    instructions: list[Instruction] = []
+    for step in range(number * count, (number + 1) * count):
+        key = (TYPE_INT, step % objects)
+        name, kind = PROPERTIES[step // objects % len(PROPERTIES)]
+        if kind == TYPE_INT:
+            instructions.append(AddInteger(TABLE, key, name, [], writer + 1))
+            continue
+        values: dict[int, object] = {
+            TYPE_STRING: f"edit {step} of writer {writer}",
+            TYPE_DOUBLE: struct.pack("<d", step + writer / 100),
+            TYPE_BOOL: (step + writer) % 2 == 0,
+        }
+        instructions.append(Update(TABLE, key, name, [], Payload(kind, values[kind], 0)))
+    return encode(Changeset(instructions))
 
 
 @frozen
