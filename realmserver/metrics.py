@@ -32,6 +32,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 
 ENDINGS: Final = {
@@ -188,9 +189,10 @@ class Metrics:
             for name, text in ENDINGS.items()
         }
         self._certificate: Gauge | None = None
-        Gauge("ros_build_info", "The server's version.", ("version",), registry=self.registry).labels(__version__).set(
-            1
-        )
+        Gauge(
+            "ros_build_info", "The server's version, and whether it runs compiled.", ("version", "build"),
+            registry=self.registry,
+        ).labels(__version__, BUILD).set(1)  # fmt: skip
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
