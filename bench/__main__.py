@@ -26,9 +26,12 @@ from bench.processes import merged
 from bench.table import table
 from bench.targets import HERE, Checkout, Target, parse_target
 from bench.workloads import WORKLOADS
+from realmserver._build import complaint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    if foreign := complaint():
+        raise SystemExit(f"error: {foreign}")
     options = parse(arguments)
     cases = chosen(options.workloads, options.size, options.only)
     if options.list:
