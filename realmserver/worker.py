@@ -8,7 +8,6 @@ messages alone, is what a cluster will be made of (``design.md`` 4 and 7).
 """
 
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -27,7 +26,7 @@ from realmserver.config.limits import MEBIBYTE
 from realmserver.figures import Figures, figures_of
 from realmserver.metrics import Metrics
 from realmserver.net.delay import DelayMeter
-from realmserver.net.hiring import LINK, Settings, adopt
+from realmserver.net.hiring import LINK, Settings, adopt, leave_signals_to_the_front
 from realmserver.net.link import Link
 from realmserver.net.owner import READ_ONLY, Owner
 from realmserver.net.refusals import Refusals
@@ -37,8 +36,6 @@ from realmserver.process.server import SWITCH_INTERVAL
 from realmserver.realms.requests import LimitReached, RealmError
 from realmserver.store.lmdb_store import LmdbStore
 from realmserver.store.reserve import DiskReserve
-
-FOR_THE_FRONT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LOOK: Final = 1.0
 """Seconds between two looks at what the front should hear of."""
@@ -110,8 +107,7 @@ class Worker:
 
 def main() -> None:
     """The process's whole life."""
-    for number in FOR_THE_FRONT:
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_the_front()
     settings = Settings.from_json(sys.stdin.buffer.read())
     from twisted.internet import reactor as found
 

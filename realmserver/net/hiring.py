@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ LOCK: Final = 4
 
 COMMAND: Final = (sys.executable, "-P", "-m", "realmserver.worker")
 """``-P``: nothing is imported from the directory that the server happens to have been started in."""
+
+FOR_THE_FRONT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a supervisor sends to all processes of a server, and workers leave to the front."""
 
 OF_THE_FRONT: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """Variables of the environment that are for the process that a supervisor has started."""
@@ -82,7 +86,7 @@ class Hiring:
 
     def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with ours, theirs:
+        with ours, theirs, _blocked():
             self._reactor.spawnProcess(
                 _Hired(self._settings(number).to_json(), ended),
                 COMMAND[0],
@@ -91,6 +95,23 @@ class Hiring:
                 childFDs={0: "w", 1: 1, 2: 2, LINK: theirs.fileno(), LOCK: self._lock},
             )
             adopt(self._reactor, ours, link)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """A process that is started meanwhile gets none of FOR_THE_FRONT until it has said that it ignores them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_FRONT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_signals_to_the_front() -> None:
+    """In the process that was started: ignore what is not for it."""
+    for number in FOR_THE_FRONT:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_FRONT)
 
 
 def adopt(reactor: Any, stream: socket.socket, link: Link) -> None:
