@@ -36,6 +36,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.figures import Figures, Summed
 
@@ -201,9 +202,10 @@ class Metrics:
             for name, text in ENDINGS.items()
         }
         self._certificate: Gauge | None = None
-        Gauge("ros_build_info", "The server's version.", ("version",), registry=self.registry).labels(__version__).set(
-            1
-        )
+        Gauge(
+            "ros_build_info", "The server's version, and whether it runs compiled.", ("version", "build"),
+            registry=self.registry,
+        ).labels(__version__, BUILD).set(1)  # fmt: skip
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 

@@ -16,6 +16,7 @@ from attrs import frozen
 from twisted.python import usage
 
 from realmserver import log
+from realmserver._build import BUILD, complaint
 from realmserver._version import __version__
 from realmserver.auth.certificates import CertificateFileError
 from realmserver.config.check import listeners
@@ -71,7 +72,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> NoReturn:
         """Show the server's version and exit."""
-        print(f"realm-object-server {__version__}")
+        print(f"realm-object-server {__version__} ({BUILD})")
         raise SystemExit(0)
 
 
@@ -80,6 +81,8 @@ def makeService(options: Options) -> Server:
     from twisted.internet import reactor
 
     twistd: Mapping[str, Any] = options.parent if options.parent is not None else {}
+    if foreign := complaint():
+        _give_up(foreign)
     try:
         if not options["check-configuration"]:
             check_user(os.geteuid(), twistd.get("uid"), allow_root=bool(options["allow-root"]))

@@ -57,6 +57,7 @@ from realmserver.net.refusals import Refusals
 from realmserver.net.service import SyncService
 from realmserver.net.upgrade import SyncTree
 from realmserver.net.workforce import Workforce
+from realmserver.process.memory import keep_large_blocks_apart
 from realmserver.process.open_files import raise_limit, shortage
 from realmserver.process.server import CannotStart, Parts
 from realmserver.realms.requests import LimitReached, RealmError
@@ -109,6 +110,7 @@ def wire(configuration: Configuration, metrics: Metrics, health: Health, reactor
 def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health: Health, reactor: Any) -> Parts:
     """A server that keeps the data."""
     root, auth, performance = configuration.storage.root_path, configuration.auth, configuration.performance
+    keep_large_blocks_apart()
     tokens = Tokens(keys, access_ttl=auth.ttls.access_token, refresh_ttl=auth.ttls.refresh_token)
     feed = Feed(reactor, root, tokens, metrics) if configuration.backup.enable else None
     committed = feed.committed if feed is not None else None

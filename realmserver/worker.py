@@ -31,6 +31,7 @@ from realmserver.net.link import Link
 from realmserver.net.owner import READ_ONLY, Owner
 from realmserver.net.refusals import Refusals
 from realmserver.net.seat import Desk
+from realmserver.process.memory import keep_large_blocks_apart
 from realmserver.process.open_files import raise_limit
 from realmserver.process.server import SWITCH_INTERVAL
 from realmserver.realms.requests import LimitReached, RealmError
@@ -120,6 +121,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     sys.setswitchinterval(SWITCH_INTERVAL)
     raise_limit()
+    keep_large_blocks_apart()
     worker = Worker(settings, observer, reactor)
     with socket.socket(fileno=LINK) as stream:
         adopt(reactor, stream, worker.link)

@@ -1,10 +1,21 @@
-"""Fixtures for all rooms."""
+"""Fixtures for all rooms, and the guard against machine code of other sources than those that are tested."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from server_process import ServerProcess
+
+from realmserver._build import BUILD, PACKAGE, complaint
+
+
+def pytest_report_header() -> str:
+    return f"realmserver: {BUILD}, {PACKAGE}"
+
+
+def pytest_sessionstart() -> None:
+    if foreign := complaint():
+        raise pytest.UsageError(foreign)
 
 
 @pytest.fixture

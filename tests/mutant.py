@@ -18,7 +18,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PATCHES: Final = ROOT / "tests" / "mutants"
 
 COPIED: Final = ("realmserver", "twisted", "tests", "etc", "setup.cfg", "pyproject.toml", "start-object-server")
-"""What a copy consists of: enough to run the server and the tests. The environment stays where it is."""
+"""What a copy consists of: enough to run the server and the tests, but no machine code, which would not be the patched
+source's. The environment stays where it is."""
 
 ACKNOWLEDGE_BEFORE_COMMIT: Final = "acknowledge-before-commit"
 DROP_RECIPROCAL: Final = "drop-reciprocal"
@@ -38,7 +39,7 @@ def make_mutant(name: str, target: Path) -> Path:
     for each in COPIED:
         source = ROOT / each
         if source.is_dir():
-            shutil.copytree(source, target / each, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / each, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy2(source, target / each)
     # No repository is needed for this, and none above the target is meant.

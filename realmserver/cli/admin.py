@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from realmserver._build import complaint
 from realmserver._version import __version__
 from realmserver.auth.keys import (
     ADMIN_TOKEN_PAYLOAD,
@@ -41,6 +42,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.version_option(__version__, prog_name="realm-admin", message="%(prog)s %(version)s")
 def main() -> None:
     """Administer a Realm Object Server on this machine."""
+    if foreign := complaint():
+        raise click.ClickException(foreign)
 
 
 @main.group()

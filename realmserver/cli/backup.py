@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 
 import click
 
+from realmserver._build import complaint
 from realmserver._version import __version__
 from realmserver.backup.copying import BackupError, back_up
 from realmserver.backup.follow import Target
@@ -57,6 +58,8 @@ def main(
     With --follow HOST:PORT --token FILE, TARGET alone is given: a continuous backup. TARGET gets a copy of everything,
     then every commit, until the command is stopped; started again it goes on.
     """
+    if foreign := complaint():
+        raise click.ClickException(foreign)
     if follow is not None and token_file is not None and len(directories) == 1 and not wants_check:
         _follow(ctx, follow, token_file, directories[0])
     if len(directories) != _DIRECTORIES:

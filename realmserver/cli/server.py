@@ -11,6 +11,7 @@ from typing import Any
 import click
 from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-defined]
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.tap import FLAGS, PARAMETERS
 
@@ -113,7 +114,7 @@ def _parameters() -> list[click.Parameter]:
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        click.echo(f"{NAME} {__version__}")
+        click.echo(f"{NAME} {__version__} ({BUILD})")
         ctx.exit()
 
 

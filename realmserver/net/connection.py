@@ -18,7 +18,7 @@ from realmserver.auth.gate import AppUser
 from realmserver.metrics import Metrics
 from realmserver.net.conversation import Carrier, Talk, Upgrade
 from realmserver.net.holdings import Holdings
-from realmserver.net.intake import Intake
+from realmserver.net.intake import SLICE, Intake
 from realmserver.net.link import write_now
 from realmserver.net.report import ConnectionReport
 from realmserver.net.shared import Shared
@@ -31,6 +31,12 @@ TOO_BIG: Final = 1009
 
 SMALL_FRAME: Final = 4096
 """Bytes of a frame that may wait for those that follow from the same input."""
+
+SHORT_HEAD: Final = 6
+"""Bytes before the payload of a client's frame, where that is short: two, and the mask."""
+
+TWO_BYTES: Final = 126
+"""The length of a frame that says that its length follows in two bytes; one more, in eight."""
 
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
@@ -72,7 +78,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         talk = self.conversation = host.converse(upgrade, self._report, self)
         shared = self._shared = host.shared
-        self._intake = Intake(shared.turns, super().dataReceived, lambda: self._frame_left, host.reactor.seconds)
+        self._intake = Intake(shared.turns, super().dataReceived, self._next_piece, host.reactor.seconds)
         self._holdings = Holdings(self, shared, talk.overfull)
         self._fragments = 0  # of the message that is being received
         self._frame_left = 0  # bytes of its last frame that are still to come
@@ -120,6 +126,19 @@ class SyncConnection(WebSocketServerProtocol):
             self._intake.received(data)
             if not self._has_answered:  # an answer acknowledges besides
                 self._acknowledge()
+
+    def _next_piece(self, data: bytes, place: int) -> int:
+        """How many bytes from ``place`` on are one frame or the rest of one (RFC 6455, 5.2): autobahn is given whole
+        frames where they are there, and does its rounds once for each. It judges them, not this."""
+        if self._frame_left:
+            return self._frame_left
+        if self.data or len(data) < place + SHORT_HEAD:  # it has a part of a head already, or gets one
+            return SLICE
+        size = data[place + 1] & 0x7F
+        if size < TWO_BYTES:
+            return SHORT_HEAD + size
+        more = 2 if size == TWO_BYTES else 8
+        return SHORT_HEAD + more + int.from_bytes(data[place + 2 : place + 2 + more], "big")
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)

@@ -14,6 +14,9 @@ from realmserver.sync.syntax import MalformedMessage, parse_head
 LARGE: Final = 256 * 1024
 """Bytes of an UPLOAD's body, inflated, from which on it is decoded in a thread."""
 
+SHORT: Final = LARGE // 1100
+"""Bytes of a message that cannot become large: zlib makes at most 1,032 bytes of one."""
+
 UPLOAD_SIZE: Final = 2
 """Which number of an UPLOAD's head is the size of its body (``spec/protocol.md`` 2.3)."""
 
@@ -60,7 +63,7 @@ class Inbox:
 
 def is_large(message: bytes) -> bool:
     """Whether decoding ``message`` takes long, by what it says of itself."""
-    if not message.startswith(b"upload "):
+    if len(message) < SHORT or not message.startswith(b"upload "):
         return False
     try:
         args = parse_head(message).args

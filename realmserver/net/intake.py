@@ -16,7 +16,7 @@ TURN: Final = 0.00025
 """Seconds: one or two small messages, if they are dear. Whoever says little waits for one turn of somebody else."""
 
 SLICE: Final = 64
-"""Bytes between two looks at the clock: a message or two, which may be dear ones."""
+"""Bytes until the next look at the clock where nobody knows how long a message is: one or two, which may be dear."""
 
 _ITS_TURN_IS_OVER: Final = "turn"
 
@@ -61,27 +61,34 @@ class Turns:
 
 
 class Intake:
-    """``take`` is given what ``transport`` delivers; ``clock`` measures what that takes, in seconds. ``cheap`` says how
-    many of the next bytes only add to a message that has begun, and are not worth a look at the clock."""
+    """``take`` is given what ``transport`` delivers; ``clock`` measures what that takes, in seconds. ``message`` says
+    how many of the bytes from a place on are one message, or the rest of one: no look at the clock is worth while
+    before."""
 
     def __init__(
-        self, turns: Turns, take: Callable[[bytes], None], cheap: Callable[[], int], clock: Callable[[], float]
+        self,
+        turns: Turns,
+        take: Callable[[bytes], None],
+        message: Callable[[bytes, int], int],
+        clock: Callable[[], float],
     ) -> None:
         self.transport: Any = None
         self._turns = turns
         self._take = take
-        self._cheap = cheap
+        self._message = message
         self._clock = clock
-        self._left = b""
+        self._left = b""  # from _place on
+        self._place = 0
         self._reasons: set[str] = set()
         self._is_taking = False
         self._is_reading = True
 
     def received(self, data: bytes) -> None:
         """The transport has delivered ``data``."""
-        self._left += data
+        self._left = self._left[self._place :] + data
+        self._place = 0
         self._go_on()
-        if self._reasons and self._left:
+        if self._reasons and self._place < len(self._left):
             # Only now does the end of a turn stop the reading: who waits for our answer says nothing meanwhile, and it
             # would cost more than the look at the clock that has ended it.
             self._stop_reading()
@@ -112,7 +119,7 @@ class Intake:
     def stop(self) -> None:
         """The connection is over: forget what is left."""
         self.transport = None
-        self._left = b""
+        self._left, self._place = b"", 0
         self._turns.leave(self)
 
     def _go_on(self) -> None:
@@ -121,12 +128,14 @@ class Intake:
         self._is_taking = True
         begun = self._clock()
         try:
-            while self._left and not self._reasons:
-                size = max(SLICE, self._cheap())
-                data, self._left = self._left[:size], self._left[size:]
-                self._take(data)
+            while self._place < len(self._left) and not self._reasons:
+                place = self._place
+                self._place += self._message(self._left, place)
+                self._take(self._left[place : self._place])
                 if self._clock() - begun > TURN:
                     self._reasons.add(_ITS_TURN_IS_OVER)
                     self._turns.wait(self)
         finally:
             self._is_taking = False
+            if self._place >= len(self._left):
+                self._left, self._place = b"", 0

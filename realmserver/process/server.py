@@ -20,6 +20,7 @@ from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
 from realmserver import log
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.net.admission import Admission
 from realmserver.net.listeners import CannotListen, Listener
@@ -163,7 +164,12 @@ class Server(MultiService):
         if self._has_screen():
             say(announcement(self._listeners, parts.files, self._observer.path, parts.warnings))
         if not self._observer.is_for_eyes:  # else the announcement, which says it, stands right there
-            logger.info("version {version}, log level {threshold}", version=__version__, threshold=log.level())
+            logger.info(
+                "version {version} ({build}), log level {threshold}",
+                version=__version__,
+                build=BUILD,
+                threshold=log.level(),
+            )
             for each in self._listeners:
                 logger.info("{section} listening on {where}", section=each.section, where=each.where)
             for warning in parts.warnings:

@@ -13,6 +13,8 @@ from typing import Final
 
 from tqdm import tqdm
 
+from realmserver._build import complaint
+
 from .choices import Choices, from_text, to_text
 from .histories import Outcome, run, shrink
 from .profiles import PROFILES, Profile
@@ -24,6 +26,8 @@ COLLECT_EVERY: Final = 50
 def main(arguments: list[str]) -> int:
     """Returns 0 if all promises were kept, 1 if not."""
     asked = _parse(arguments)
+    if foreign := complaint():
+        raise SystemExit(f"error: {foreign}")
     profiles = [PROFILES[name] for name in asked.profile or PROFILES]
     if asked.script is not None:
         if len(profiles) != 1:

@@ -9,6 +9,7 @@ from raw_sync import NEWEST, Answer, RawSync, UpgradeFailed, ask, log_in, sync_p
 from running_reactor import reactor, run
 from server_process import ServerProcess
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.client.app import App, partition
 from realmserver.client.connection import Client
@@ -87,7 +88,7 @@ def test_figures_move_with_traffic(server_process: ServerProcess) -> None:
     assert after["ros_sync_upload_pending_bytes"] == 0
     assert 0 < after["ros_sync_disk_free_bytes"] < after["ros_sync_disk_size_bytes"]
     assert after["process_resident_memory_bytes"] > 1e6
-    assert after[f'ros_build_info{{version="{__version__}"}}'] == 1
+    assert after[f'ros_build_info{{build="{BUILD}",version="{__version__}"}}'] == 1
 
 
 def test_errors_are_counted_and_logged_by_number(server_process: ServerProcess) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from server_process import LAST_LINE, PATIENCE, REPOSITORY, TWISTD, ServerProcess, free_ports
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 
 pytestmark = pytest.mark.system
@@ -150,7 +151,7 @@ def test_the_log_may_go_to_a_file_and_be_rotated(server_process: ServerProcess, 
     for line in (tmp_path / "server.log.1").read_text().splitlines():
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z - [a-z]+: [^:]+: ", line), line
     for told in (
-        f"info: server: version {__version__}, log level debug\n",
+        f"info: server: version {__version__} ({BUILD}), log level debug\n",
         f"info: server: proxy.http listening on [::]:{server_process.port}\n",
         "warn: server: In this version every authenticated user may open every Realm.\n",
         "info: server: ready\n",

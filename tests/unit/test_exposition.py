@@ -68,7 +68,7 @@ def test_no_label_takes_values_without_bound() -> None:
         for sample in family.samples
         for name in sample.labels
     }
-    assert labels == {"code", "le", "level", "limit", "status", "version", "generation"}
+    assert labels == {"build", "code", "le", "level", "limit", "status", "version", "generation"}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -43,7 +43,7 @@ def test_a_label_that_only_another_process_has_seen_is_shown() -> None:
 def test_what_belongs_to_one_process_stays_that_of_the_one_that_is_asked() -> None:
     front = Metrics()
     found = summed(front, carried(Metrics()))
-    assert found['ros_build_info{version="0.1.0"}'] == 1
+    assert [value for name, value in found.items() if name.startswith("ros_build_info")] == [1]
     alone = figures(generate_latest(front.registry))
     assert found["process_start_time_seconds"] == alone["process_start_time_seconds"]
     assert not [name for name, _ in carried(Metrics()).values if name.startswith(("process_", "python_"))]

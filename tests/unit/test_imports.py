@@ -15,9 +15,10 @@ PACKAGE: Final = Path(__file__).resolve().parents[2] / "realmserver"
 
 ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "_version": (),
+    "_build": ("changeset",),
     "log": (),
     "figures": (),
-    "metrics": ("_version", "figures"),
+    "metrics": ("_build", "_version", "figures"),
     "changeset": (),
     "merge": ("changeset",),
     "store": (),
@@ -29,14 +30,25 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
     "http": ("_version", "auth", "config", "figures", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "figures", "http", "log", "metrics", "realms", "store", "sync"),
-    "process": ("_version", "log", "net.admission", "net.listeners"),
+    "process": ("_build", "_version", "log", "net.admission", "net.listeners"),
     "worker": ("auth", "config", "figures", "log", "metrics", "net", "process", "realms.requests", "store"),
     "wiring": (
         *("auth", "backup.feed", "config", "http", "log", "metrics", "net", "process"),
         *("realms.requests", "store"),
     ),
-    "tap": ("_version", "auth.certificates", "config", "http.health", "log", "metrics", "net", "process", "wiring"),
-    "cli": ("_version", "auth", "backup", "config", "realms.paths", "store.layout", "tap"),
+    "tap": (
+        "_build",
+        "_version",
+        "auth.certificates",
+        "config",
+        "http.health",
+        "log",
+        "metrics",
+        "net",
+        "process",
+        "wiring",
+    ),
+    "cli": ("_build", "_version", "auth", "backup", "config", "realms.paths", "store.layout", "tap"),
 }
 """Room → what of ours it may import besides itself: a room, or one module of it."""
 

@@ -8,6 +8,7 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 
 from realmserver import tap, wiring
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.config.load import Options as ConfigurationOptions
 from realmserver.config.load import load
@@ -29,7 +30,7 @@ def test_the_version_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         tap.Options().parseOptions(["--version"])  # type: ignore[no-untyped-call]
     assert caught.value.code == 0
-    assert capsys.readouterr().out == f"realm-object-server {__version__}\n"
+    assert capsys.readouterr().out == f"realm-object-server {__version__} ({BUILD})\n"
 
 
 def test_a_check_of_the_configuration_looks_into_the_key_files(

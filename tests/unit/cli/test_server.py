@@ -5,6 +5,7 @@ import pwd
 import pytest
 from click.testing import CliRunner, Result
 
+from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.cli import server
 from realmserver.tap import FLAGS, PARAMETERS
@@ -63,7 +64,7 @@ def test_help_explains_every_option() -> None:
     for name, _ in FLAGS:
         assert f"--{name}" in text
     assert "SIGHUP begins a new log file" in " ".join(text.split())
-    assert run("--version").output == f"realm-object-server {__version__}\n"
+    assert run("--version").output == f"realm-object-server {__version__} ({BUILD})\n"
 
 
 def test_the_shell_completes_its_options() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from built import needs_pure
 from merge_tools import changeset, live, number
 
 from realmserver.changeset.instructions import (
@@ -174,6 +175,7 @@ def looks() -> Iterator[None]:
     assert 0 < Looks.count < 40 * MANY
 
 
+@needs_pure
 @pytest.mark.parametrize("erased", ONE_OF_THEM_ERASES)
 @pytest.mark.parametrize("turned", [False, True], ids=["local", "incoming"])
 def test_looks_grow_with_the_sides_where_one_erases(erased: str, turned: bool, looks: None) -> None:
@@ -186,6 +188,7 @@ def test_looks_grow_with_the_sides_where_one_erases(erased: str, turned: bool, l
         merge([one_side], [other_side])
 
 
+@needs_pure
 def test_new_instructions_do_not_make_a_long_changeset_slow(looks: None) -> None:
     """The EraseTable before which rule S4 puts its new instructions stands behind many others."""
     erasing = changeset(*counted([*in_objects(0), EraseTable("Bar")]), timestamp=1)

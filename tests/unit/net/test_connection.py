@@ -144,6 +144,11 @@ def test_the_options_of_connections_are_kept_once(server: Fixture) -> None:
     assert not set(SyncConnection.CONFIG_ATTRS) & set(vars(connection))
 
 
+def masked(payload: bytes) -> bytes:
+    """A frame as clients send it."""
+    return bytes([0x82, 0x80 | len(payload)]) + bytes(4) + payload
+
+
 class Wire(Connection):
     """A socket's transport of which the system takes ``room`` bytes at a time."""
 
@@ -178,6 +183,16 @@ def test_all_answers_to_one_input_are_given_to_the_system_at_once_in_one_piece(s
     wire.room = 100
     wire.doWrite()  # type: ignore[no-untyped-call]  # the reactor, when there is room
     assert wire.taken[2:] == [b"three"]
+
+
+def test_frames_are_taken_whole_however_the_stream_is_cut(server: Fixture) -> None:
+    stream = b"".join(masked(b"ping %d 0\n" % number) for number in range(1, 4))
+    for cut in range(len(stream)):
+        transport = server.connect(b"/realm-sync")
+        (connection,) = [each for each in server.service._connections if each.transport is transport]
+        connection.dataReceived(stream[:cut])
+        connection.dataReceived(stream[cut:])
+        assert transport.value() == b"".join(b"\x82\x07pong %d\n" % number for number in range(1, 4))
 
 
 @pytest.mark.parametrize(("version", "code"), [(8, 4001), (7, 1008)])

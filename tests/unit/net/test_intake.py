@@ -25,18 +25,18 @@ class Rounds:
 
 
 class Reading:
-    """A transport that is read from, and what came of it. Each slice takes ``cost`` seconds; ``cheap`` of the next
-    bytes are not worth a look at the clock."""
+    """A transport that is read from, and what came of it. Each slice takes ``cost`` seconds; ``message`` of
+    the next bytes are one message."""
 
     def __init__(self, cost: float = 0.0, beside: "Reading | None" = None) -> None:
         self.reactor: Rounds = beside.reactor if beside is not None else Rounds()
         self.turns: Turns = beside.turns if beside is not None else Turns(cast(Any, self.reactor))
         self.is_on = True
         self.cost = cost
-        self.cheap = 0
+        self.message = SLICE
         self.taken: list[int] = []
         self._now = 0.0
-        self.intake = Intake(self.turns, self._take, lambda: self.cheap, lambda: self._now)
+        self.intake = Intake(self.turns, self._take, lambda left, place: self.message, lambda: self._now)
         self.intake.transport = self
 
     def pauseProducing(self) -> None:
@@ -61,7 +61,7 @@ def test_what_is_cheap_is_taken_at_once() -> None:
 
 def test_what_only_adds_to_a_message_is_taken_as_a_whole() -> None:
     reading = Reading()
-    reading.cheap = 10 * SLICE
+    reading.message = 10 * SLICE
     reading.intake.received(bytes(15 * SLICE))
     assert reading.taken == [10 * SLICE, 5 * SLICE]
 
