@@ -194,8 +194,7 @@ class Relay:
             self._report.ends_for("unauthorized" if code in UNAUTHORIZED else "sync_protocol_error")
             self._carrier.close(code, payload[CLOSING.size :].decode())
         elif kind == DROP:
-            reason, ending = json.loads(payload)
-            self._carrier.drop(reason, ending)
+            self._drop(*json.loads(payload))
         elif kind == BOUND:
             self._bound.discard(worker)
             if payload == b"1":
@@ -211,7 +210,13 @@ class Relay:
         """The process of a worker has ended, and with it what it knew of this connection's sessions: the client is to
         come again."""
         self._lines.pop(worker, None)
-        self._carrier.drop(GONE_WORKER, "error_of_unexpected_category")
+        self._drop(GONE_WORKER, "error_of_unexpected_category")
+
+    def _drop(self, reason: str, ending: str) -> None:
+        """What has come already and is still to be heard is not heeded; :meth:`end` follows."""
+        if not self._is_over:
+            self._is_over = True
+            self._carrier.drop(reason, ending)
 
     def _owner(self, bind: Bind) -> int:
         """Which worker owns the Realm of a BIND; who may not have it is told so by any of them."""
@@ -226,7 +231,7 @@ class Relay:
     def _way_to(self, worker: int) -> "_Way | None":
         found = self._workers.attend(worker, self)
         if found is None:
-            self._carrier.drop(GONE_WORKER, "error_of_unexpected_category")
+            self._drop(GONE_WORKER, "error_of_unexpected_category")
             return None
         link, number = found
         reason = f"worker {worker}"
