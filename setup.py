@@ -21,6 +21,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = (
     "realmserver/changeset/[a-z]*.py",
     "realmserver/merge/[a-z]*.py",
+    "realmserver/realms/packing.py",
 )
 
 GROUP = "realmserver"

@@ -26,9 +26,12 @@ from bench.processes import merged
 from bench.table import table
 from bench.targets import HERE, Checkout, Target, parse_target
 from bench.workloads import WORKLOADS
+from realmserver._build import complaint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    if foreign := complaint():
+        raise SystemExit(f"error: {foreign}")
     options = parse(arguments)
     cases = chosen(options.workloads, options.size, options.only)
     if options.list:
@@ -79,10 +82,9 @@ def with_progress(
             progress.set_description(text)
             progress.update()
 
-        found = run_all(cases, targets, options.runs, directory, options.generators, settle, began)
-        for title, group in groupby(found, title_of):
+        for title, group in groupby(cases, title_of):
             results: list[Result] = []
-            for result in group:
+            for result in run_all(list(group), targets, options.runs, directory, options.generators, settle, began):
                 results.append(result)
                 yield result
             tqdm.write(f"\n{title}\n{table(results)}", file=sys.stdout)
@@ -92,9 +94,8 @@ def with_progress(
             sys.stdout.flush()
 
 
-def title_of(result: Result) -> str:
-    """Of the table that the result belongs to: a workload has one, or one for each of its lines."""
-    case = result.case
+def title_of(case: Case) -> str:
+    """Of the table that the case belongs to: a workload has one, or one for each of its lines."""
     return f"{case.workload}: {case.line}" if case.line else case.workload
 
 

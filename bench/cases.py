@@ -8,6 +8,7 @@ from attrs import frozen
 
 from bench.load.client import Place
 from bench.load.crew import Generator, Report
+from bench.usage import Usage
 
 Size = Literal["full", "quick", "tiny"]
 """How much work: ``full`` for figures to be published, ``quick`` for a first look, ``tiny`` to see that all works."""
@@ -22,11 +23,11 @@ NOT_POSSIBLE: Final[Figures] = {}
 @frozen
 class Timed:
     """Generators at work: seconds from the first that began to the last that ended, and what they have counted.
-    ``resident``: MiB that the server held at the end, with all connections open; None if that cannot be seen."""
+    ``usage``: what the server has taken by the end, with all connections still open; None if that cannot be seen."""
 
     seconds: float
     reports: tuple[Report, ...]
-    resident: float | None = None
+    usage: Usage | None = None
 
     def total(self, name: str) -> float:
         """The sum of what they have counted under this name."""
@@ -54,8 +55,8 @@ class Stage(Protocol):
     def work(self, jobs: Sequence[tuple[Generator, tuple[object, ...]]]) -> Timed:
         """Run load generators; what the server takes meanwhile is noted, of the last call only."""
 
-    def resident(self) -> float | None:
-        """MiB that the server holds now; None if that cannot be seen."""
+    def usage(self) -> Usage | None:
+        """What the server has taken by now; None if that cannot be seen."""
 
     def restart(self) -> float | None:
         """Stop the server in order and start it again with its data; what time.perf_counter said at the start, None if

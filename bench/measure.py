@@ -62,18 +62,16 @@ class OnStage:
     def work(self, jobs: Sequence[tuple[Generator, tuple[object, ...]]]) -> Timed:
         reports = work(jobs, self._ready, self._done)
         begun, ended = min(report.begun for report in reports), max(report.ended for report in reports)
-        resident = self.after.resident if self.after else None
-        self.timed = Timed(ended - begun, tuple(reports), resident)
+        self.timed = Timed(ended - begun, tuple(reports), self.after)
         return self.timed
 
     def served(self, seconds: float) -> None:
         self.timed = Timed(seconds, ())
-        if self.running.pid is not None:
-            self.before, self.after = Usage(0.0, 0.0, 0.0), usage(self.running.pid)
+        self.before, self.after = Usage(0.0, 0.0, 0.0, 0.0), self.usage()
 
-    def resident(self) -> float | None:
+    def usage(self) -> Usage | None:
         pid = self.running.pid
-        return None if pid is None else usage(pid).resident
+        return None if pid is None else usage(pid)
 
     def restart(self) -> float | None:
         if not self.target.can_start:
@@ -86,11 +84,10 @@ class OnStage:
     def _ready(self) -> None:
         if self.running.pid is not None:
             forget_peak(self.running.pid)
-            self.before = usage(self.running.pid)
+        self.before = self.usage()
 
     def _done(self) -> None:
-        if self.running.pid is not None:
-            self.after = usage(self.running.pid)
+        self.after = self.usage()
 
 
 @contextmanager
@@ -101,7 +98,8 @@ def on_stage(target: Target, directory: Path, generators: int) -> Iterator[OnSta
         yield stage
     finally:
         stage.running.stop()
-        shutil.rmtree(directory)
+        if directory.exists():
+            shutil.rmtree(directory)
 
 
 def run_case(case: Case, target: Target, directory: Path, generators: int, settle: float) -> Run | None:
@@ -111,7 +109,7 @@ def run_case(case: Case, target: Target, directory: Path, generators: int, settl
     """
     with on_stage(target, directory, generators) as stage:
         time.sleep(settle if target.can_start else 0)
-        resident = stage.resident()
+        at_rest = stage.usage()
         try:
             figures = case.measure(stage)
         except Trouble as trouble:
@@ -127,7 +125,7 @@ def run_case(case: Case, target: Target, directory: Path, generators: int, settl
             sum(report.cpu for report in stage.timed.reports),
             after.cpu - before.cpu if before and after else None,
             after.peak if after else None,
-            resident,
+            at_rest.resident if at_rest else None,
         )
 
 

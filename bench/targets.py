@@ -133,6 +133,8 @@ class Checkout:
             "import json, platform, realmserver.changeset.decode as module; "
             "print(json.dumps([platform.python_version(), not module.__file__.endswith('.py')]))"
         )
+        if not self.python.exists():
+            raise SystemExit(f"{self.directory} has no .venv: call tools/environment there")
         answer = subprocess.run([self.python, "-c", ask], cwd=self.directory, capture_output=True, text=True)
         if answer.returncode:
             raise SystemExit(f"{self.directory} cannot be started:\n{answer.stderr}")

@@ -13,16 +13,18 @@ MEBIBYTE: Final = 1 << 20
 @frozen
 class Usage:
     """``cpu``: seconds, user and system, since the start. ``peak``, ``resident``: MiB, the sums over the processes;
-    what they share counts for each."""
+    what they share counts for each. ``own``: the part of ``resident`` that is not pages of files, which the system
+    takes back when it needs them."""
 
     cpu: float
     peak: float
     resident: float
+    own: float
 
 
 def usage(pid: int) -> Usage:
     """What the process and its descendants have taken so far."""
-    cpu = peak = resident = 0.0
+    cpu = peak = resident = own = 0.0
     for process in _family(pid):
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
             times = process.cpu_times()
@@ -30,7 +32,8 @@ def usage(pid: int) -> Usage:
             memory = _memory(process.pid)
             peak += memory["VmHWM"]
             resident += memory["VmRSS"]
-    return Usage(cpu, peak, resident)
+            own += memory["RssAnon"]
+    return Usage(cpu, peak, resident, own)
 
 
 def forget_peak(pid: int) -> None:
@@ -50,7 +53,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _memory(pid: int) -> dict[str, float]:
     """The sizes in /proc, in MiB."""
-    sizes = {"VmHWM": 0.0, "VmRSS": 0.0}
+    sizes = {"VmHWM": 0.0, "VmRSS": 0.0, "RssAnon": 0.0}
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name in sizes:

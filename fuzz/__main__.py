@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fuzz import guided
+from fuzz.pure import run_pure
 from fuzz.recorder import FOUND, Recorder
 from fuzz.runner import corpus_of, run_plain
 from fuzz.targets import NAMES, load
@@ -59,4 +60,4 @@ def _run_guided(name: str, seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_pure("fuzz", main, sys.argv[1:]))

@@ -13,11 +13,13 @@ from types import FrameType
 from typing import Any, Final
 
 from fuzz.guided import WORK
+from fuzz.pure import run_pure
 from fuzz.runner import CORPUS, corpus_of
 from fuzz.target import Check
 from fuzz.targets import load
+from realmserver import _build
 
-PACKAGE: Final = str(Path(__file__).resolve().parents[1] / "realmserver")
+PACKAGE: Final = str(_build.PACKAGE)
 
 LONGEST: Final = 600
 """Bytes of an input that is kept."""
@@ -71,4 +73,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_pure("fuzz.keep", main, sys.argv[1:]))

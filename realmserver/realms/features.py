@@ -16,9 +16,16 @@ from realmserver.changeset.instructions import (
     TYPE_NULL,
     TYPE_SET,
     AddColumn,
+    AddInteger,
     AddTable,
+    ArrayErase,
     ArrayInsert,
+    ArrayMove,
     Clear,
+    CreateObject,
+    EraseColumn,
+    EraseObject,
+    EraseTable,
     Instruction,
     SetErase,
     SetInsert,
@@ -34,7 +41,18 @@ NESTED_COLLECTIONS: Final = 13
 HIGHEST: Final = NESTED_COLLECTIONS
 """No instruction needs more."""
 
+_PLAIN: Final = frozenset((CreateObject, EraseObject, AddInteger, ArrayErase, ArrayMove, EraseTable, EraseColumn))
+"""Instructions that every protocol version has had, in all their forms."""
+
 _COLLECTION_PAYLOADS: Final = frozenset((TYPE_LIST, TYPE_DICTIONARY, TYPE_SET))
+
+
+def may_need_more(instruction: Instruction) -> bool:
+    """Whether :func:`required_protocol` can say more than OLDEST: not for what nearly all instructions are."""
+    kind = type(instruction)
+    if kind is Update:
+        return instruction.payload.type in _COLLECTION_PAYLOADS  # type: ignore[attr-defined]
+    return kind not in _PLAIN
 
 
 def required_protocol(instruction: Instruction, schema: Schema) -> int:

@@ -29,7 +29,7 @@ from realmserver.merge.objects import Budget
 from realmserver.merge.summaries import Summary, summarize
 from realmserver.merge.walk import merge
 from realmserver.realms.apply import may_drop
-from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, required_protocol
+from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, may_need_more, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (
     BadClientFileIdent,
@@ -229,7 +229,7 @@ class Batch:
                 if not self._is_known_fault(work, instruction):
                     raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
                 self._mend(work, changeset, place, str(error))
-            if work.required_protocol < HIGHEST:
+            if work.required_protocol < HIGHEST and may_need_more(changeset.instructions[place]):
                 # Judged by the schema as it is now: what follows may erase the column.
                 work.required_protocol = max(
                     work.required_protocol, required_protocol(changeset.instructions[place], applier.schema)

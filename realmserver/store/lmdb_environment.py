@@ -521,12 +521,10 @@ def _fill_new(
 ) -> None:
     try:
         reserve_lock_file(directory / LOCK_FILE)
-        with (
-            lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env,
-            env.begin(write=True) as txn,
-        ):
-            fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
-        _extend(directory / DATA_FILE, map_size)
+        with lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env:
+            os.truncate(directory / DATA_FILE, map_size)  # the commit makes that durable, too (see _extend)
+            with env.begin(write=True) as txn:
+                fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
     except lmdb.Error as error:
         raise _write_error(what, error, directory, map_size) from error
 

@@ -54,6 +54,11 @@ def test_targets_are_told_apart(tmp_path: Path) -> None:
         parsed(str(tmp_path / "nothing"))
 
 
+def test_a_checkout_without_an_environment_is_told_of_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has no \.venv"):
+        Checkout("other", tmp_path, {}).facts()
+
+
 def test_a_url_must_name_a_port(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="not of the form"):
         Url("x", "ws://localhost/realm-sync", None, None).start(tmp_path)

@@ -261,7 +261,14 @@ def test_the_start_script_serves_from_any_directory(server_process: ServerProces
 
 
 def test_an_old_python_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    for name in ("tools/environment", "requirements.lock", "requirements-test.lock", "setup.cfg", "setup.py"):
+    for name in (
+        "tools/environment",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-test.lock",
+        "setup.cfg",
+        "setup.py",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
     old = tmp_path / "python2"
