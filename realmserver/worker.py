@@ -125,7 +125,7 @@ def main() -> None:
     worker = Worker(settings, observer, reactor)
     with socket.socket(fileno=LINK) as stream:
         adopt(reactor, stream, worker.link)
-    logger.debug("worker {number} is there, process {process}", number=settings.number, process=os.getpid())
+    logger.debug("a worker is there: number {number}, process {process}", number=settings.number, process=os.getpid())
     reactor.run(installSignalHandlers=False)
 
 

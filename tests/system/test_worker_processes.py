@@ -206,10 +206,16 @@ def test_signals_for_all_processes_stop_the_server_in_order(server: ServerProces
     assert "ended by itself" not in server.text()
 
 
-def test_a_new_log_file_is_everybodys(server_process: ServerProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["the configuration", "twistd"])
+def test_the_log_file_is_everybodys_and_so_is_a_new_one(server_process: ServerProcess, tmp_path: Path, by: str) -> None:
     path = tmp_path / "server.log"
-    server_process.settings = f"{TWO_WORKERS}logging: {{level: debug, path: {path}}}\n"
+    server_process.settings = f"{TWO_WORKERS}logging: {{level: debug}}\n"
+    if by == "twistd":
+        server_process.twistd_options = (f"--logfile={path}",)
+    else:
+        server_process.settings = f"{TWO_WORKERS}logging: {{level: debug, path: {path}}}\n"
     server_process.start()
+    wait_for(lambda: path.read_text().count("a worker is there") == 2, "lines of both workers")
     path.rename(tmp_path / "old.log")
     os.kill(server_process.pid, signal.SIGHUP)
     wait_for(lambda: path.exists() and "reloaded on SIGHUP" in path.read_text(), "new log file")
