@@ -38,6 +38,7 @@ from prometheus_client.utils import floatToGoString
 
 from realmserver._build import BUILD
 from realmserver._version import __version__
+from realmserver.figures import Figures, Summed
 
 ENDINGS: Final = {
     "end_of_input": "the client closed them",
@@ -178,6 +179,14 @@ class Metrics:
             "ros_connections_online", "Connections open now on all ports, whatever they are for.",
             registry=self.registry,
         )  # fmt: skip
+        self.workers = Gauge(
+            "ros_workers", "Worker processes that run now; 0 where one process does everything.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.worker_restarts = Counter(
+            "ros_worker_restarts", "Times that a worker process ended by itself and was started again.",
+            registry=self.registry,
+        )  # fmt: skip
         self.disk_read_only = Gauge(
             "ros_sync_disk_read_only", "1 while nothing is written because too little of the disk is free.",
             registry=self.registry,
@@ -255,11 +264,11 @@ class Metrics:
             )
         self._certificate.set(when)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All figures as text, and its Content-Type, in the form that the header Accept wants. May wait for the disk;
-        may be called in any thread."""
+    def exposition(self, accept: str, others: Sequence[Figures] = ()) -> tuple[bytes, str]:
+        """All figures as text, and its Content-Type, in the form that the header Accept wants; those of ``others``,
+        other processes of this server, are added up with them. May wait for the disk; may be called in any thread."""
         encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        return encode(Summed(self.registry, others) if others else self.registry), content_type
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"ros_sync_{name}", text, registry=self.registry)

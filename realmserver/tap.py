@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.python import usage
 
 from realmserver import log
@@ -106,7 +106,10 @@ def makeService(options: Options) -> Server:
     ]
     return Server(
         ports,
-        lambda: wire(configuration, metrics, health, reactor),
+        # Other processes write to the same log, whoever has said where that is.
+        lambda: wire(
+            evolve(configuration, logging=evolve(configuration.logging, path=observer.path)), metrics, health, reactor
+        ),
         [certificate] if certificate is not None else [],
         observer,
         Supervisor(os.environ, time.monotonic),

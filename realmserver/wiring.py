@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -27,6 +28,7 @@ from realmserver.auth.passwords import Passwords, PasswordWorker
 from realmserver.auth.tokens import TokenError, Tokens
 from realmserver.auth.workers import store_worker
 from realmserver.backup.feed import Feed, FeedService
+from realmserver.config.check import MORE_THAN_ONE
 from realmserver.config.kinds import HostPort
 from realmserver.config.limits import MEBIBYTE, Limits
 from realmserver.config.model import Configuration
@@ -39,6 +41,7 @@ from realmserver.http.health import (
     Quarantine,
     ReadOnly,
     RealmFailures,
+    no_others,
 )
 from realmserver.http.site import QuietSite, came_directly
 from realmserver.http.traffic import Traffic
@@ -48,15 +51,19 @@ from realmserver.net.admission import Admission, ConnectionLimits
 from realmserver.net.backend import Backend
 from realmserver.net.delay import DelayMeter
 from realmserver.net.forward import Forwarder
+from realmserver.net.hiring import Hiring, Settings, share_of
+from realmserver.net.owner import READ_ONLY
 from realmserver.net.refusals import Refusals
 from realmserver.net.service import SyncService
 from realmserver.net.upgrade import SyncTree
+from realmserver.net.workforce import Workforce
 from realmserver.process.memory import keep_large_blocks_apart
 from realmserver.process.open_files import raise_limit, shortage
 from realmserver.process.server import CannotStart, Parts
 from realmserver.realms.requests import LimitReached, RealmError
 from realmserver.store.interface import StoreError
-from realmserver.store.lmdb_store import LmdbStore
+from realmserver.store.layout import DirectoryLock
+from realmserver.store.lmdb_store import LmdbStore, claim
 from realmserver.store.lmdb_system import LmdbSystemStore
 from realmserver.store.reserve import DiskReserve
 
@@ -72,7 +79,12 @@ LOOK_AT_DISK: Final = 5
 """Seconds between two looks at how much is free, besides those before each commit: so that a server to which nobody
 writes says how it is, too."""
 
-READ_ONLY: Final = "the server's disk is nearly full: nothing can be stored until there is room again"
+LOCK_PATIENCE: Final = 20.0
+"""Seconds that a start waits for the workers of a server that was killed: as long as it takes to merge and store what
+was uploaded last. Its supervisor has more patience than that."""
+
+LOCK_POLL: Final = 0.05
+"""Seconds between two looks at whether they are gone. Nothing else runs at that time."""
 
 NO_LOGIN: Final = "a log-in or a registration was put off"
 
@@ -108,13 +120,24 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         if feed is not None:
             feed.exchanged(directory)
 
-    # It also locks the data directory.
-    store = LmdbStore(root, random_bytes=os.urandom, committed=committed, exchanged=exchanged)
+    failures = RealmFailures(time.time)
+    lock: DirectoryLock | None = None
+    store: LmdbStore | Workforce
+    if performance.workers < MORE_THAN_ONE:  # it also locks the data directory
+        store = LmdbStore(root, random_bytes=os.urandom, committed=committed, exchanged=exchanged)
+    else:
+        lock = claim(root, _Patience())
+        store = Workforce(
+            reactor,
+            performance.workers,
+            Hiring(reactor, _settings(configuration, keys), lock.fileno(), os.environ),
+            metrics,
+            failures.note,
+        )
     system = LmdbSystemStore(root, committed=committed)
     accounts = Accounts(system, random_bytes=os.urandom)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
     gate = Gate(tokens, accounts, account_threads)
-    failures = RealmFailures(time.time)
     refused = Refusals(metrics, reactor.seconds)
     admission = _admission(configuration, refused, metrics, reactor)
     disk = _Disk(root, configuration.limits, metrics, lambda: reactor.callFromThread(refused, "disk_reserve", NO_LOGIN))
@@ -158,13 +181,24 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         make_api(logins, Surroundings(clock=time.time, new_id=_new_id)),
         {
             "health": HealthResource(health, in_thread),
-            "metrics": MetricsResource(metrics, tokens, came_directly, in_thread),
+            "metrics": MetricsResource(
+                metrics,
+                tokens,
+                came_directly,
+                in_thread,
+                others=store.figures if isinstance(store, Workforce) else no_others,
+            ),
         },
     )
     both = sync.resource(http)
 
     def purge() -> Deferred[int]:
         return account_threads.run(accounts.purge_expired, time.time()).addErrback(_purge_failed)
+
+    def close() -> None:
+        system.close()  # the sync service closes its own store
+        if lock is not None:
+            lock.release()
 
     return Parts(
         services=[
@@ -196,8 +230,9 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
         warnings=[OPEN_TO_ALL, *_open_files(configuration)],
         notices=configuration.notices,
         running=lambda is_running: health.started() if is_running else health.stopping(),
-        close=system.close,  # the sync service closes its own store
+        close=close,
         admission=admission,
+        reloadables=[store] if isinstance(store, Workforce) else [],
     )
 
 
@@ -269,9 +304,43 @@ def _admission(configuration: Configuration, refused: Refusals, metrics: Metrics
 
 def _open_files(configuration: Configuration) -> list[str]:
     """Allow the process as many open files as the system does, and say so if that may not be enough."""
-    realms = 0 if configuration.only_forwards else configuration.performance.max_open_files
+    performance = configuration.performance
+    elsewhere = configuration.only_forwards or performance.workers >= MORE_THAN_ONE
+    realms = 0 if elsewhere else performance.max_open_files
     text = shortage(raise_limit(), configuration.limits.connections, realms)
     return [text] if text else []
+
+
+def _settings(configuration: Configuration, keys: Keys) -> Callable[[int], Settings]:
+    """What the worker of each number is told."""
+    performance, logging = configuration.performance, configuration.logging
+    workers = performance.workers
+    return lambda number: Settings(
+        number=number,
+        root=str(configuration.storage.root_path),
+        public_key=keys.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+        max_open_files=-(-performance.max_open_files // workers),
+        history_ttl=configuration.history.ttl,
+        limits=share_of(configuration.limits, workers),
+        level=logging.level,
+        log_path=str(logging.path) if logging.path is not None else None,
+        as_json=logging.format == "json",
+    )
+
+
+class _Patience:
+    """Waits for the workers of a server that has ended without them: they finish what was uploaded, and are gone."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + LOCK_PATIENCE
+            logger.info("the workers of the server before this one are about to end: waiting for them")
+        time.sleep(LOCK_POLL)
+        return now < self._until
 
 
 class _Disk:

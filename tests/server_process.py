@@ -23,6 +23,10 @@ PATIENCE: Final = 60.0
 """Seconds for a start or a stop on a busy machine; nothing waits this long where all is well."""
 
 
+WORKERS: Final = int(os.environ.get("REALMSERVER_TEST_WORKERS", "0"))
+"""``performance.workers`` of every server that a test starts and that does not say so itself: so the whole suite may be
+run against a server of several processes."""
+
 PORTS: Final = range(15_000, 32_000)
 """Below those that systems give to the outgoing connections of clients. While a server is away, a client that tries to
 reach it must neither take its port nor meet itself there."""
@@ -71,6 +75,11 @@ class ServerProcess:
         self._reader: threading.Thread | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has neither been ended nor waited for."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """The running server's process."""
         assert self._process is not None
@@ -95,11 +104,25 @@ class ServerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """End it as a crash would; nothing happens if it does not run."""
+        """End all its processes as a crash of the machine would; nothing happens if it does not run."""
         if self._process is not None:
-            with suppress(ProcessLookupError):  # a start that failed
-                os.kill(self.pid, signal.SIGKILL)
+            workers = self.worker_pids()
+            for pid in (self.pid, *workers):
+                with suppress(ProcessLookupError):  # a start that failed
+                    os.kill(pid, signal.SIGKILL)
             self.wait()
+
+    def kill_front(self) -> None:
+        """End the process that was started, and leave its workers to themselves."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.kill()
+        process.wait(PATIENCE)
+
+    def worker_pids(self) -> list[int]:
+        """The worker processes, if there are any, the one that was started first first."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
     def restart(self) -> None:
         """Stop it in order and start it again."""
@@ -128,7 +151,7 @@ class ServerProcess:
         proxy: Section = {"http": {"listen_port": self.port}, "https": {"listen_port": self.https_port}}
         network: Section = {"sync": {"listen_port": self.sync_port}, "http": {"listen_port": self.http_port}}
         lines = f"proxy: {_merged(proxy, self.proxy)}\nnetwork: {_merged(network, self.network)}\n"
-        self.configuration.write_text(lines + self.settings)
+        self.configuration.write_text(lines + _with_workers(self.settings))
         command = [str(TWISTD), "--nodaemon", "--pidfile=", *self.twistd_options, "realm-object-server", "--allow-root"]
         process = subprocess.Popen(
             [*command, "--default-root", self.root, "--configuration", self.configuration, *options],
@@ -154,6 +177,15 @@ class ServerProcess:
         self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
         return listening
+
+
+def _with_workers(settings: str) -> str:
+    """``settings`` with WORKERS, unless they say something of it or cannot have it."""
+    if not WORKERS or "workers" in settings or "backup: {enable: true" in settings:
+        return settings
+    if "performance: {" in settings:
+        return settings.replace("performance: {", f"performance: {{workers: {WORKERS}, ")
+    return f"{settings}performance: {{workers: {WORKERS}}}\n"
 
 
 def _merged(section: Section, changes: Section) -> str:

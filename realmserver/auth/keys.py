@@ -54,6 +54,13 @@ class Keys:
     issuer: str
 
 
+@frozen
+class PublicHalf:
+    """The half that is needed to check tokens: for processes that make none."""
+
+    public: RSAPublicKey
+
+
 def load_keys(public_path: Path, private_path: Path) -> Keys:
     """Read and check the key pair.
 

@@ -131,6 +131,8 @@ class _Socket(WebSocketClientProtocol):
     # The Socket that the owner is given.
 
     def send(self, data: bytes) -> None:
+        if self.state != self.STATE_OPEN:  # the server has closed it, and the owner will hear of that in a moment
+            return
         self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:

@@ -23,6 +23,9 @@ SELF: Final = (*LOOPBACK, "localhost")
 LOCK_FILE: Final = "server.lock"
 """In the data directory; a server that runs has written its process number there (``store.layout``)."""
 
+MORE_THAN_ONE: Final = 2
+"""Workers from which on Realms are not in the process that has the ports (``performance.workers``)."""
+
 LAST_PRIVILEGED_PORT: Final = 1023
 
 
@@ -42,6 +45,10 @@ def findings(configuration: Configuration, where: Where, machine: Machine | None
         yield from files.key_pair(configuration.auth, closed=root if unusable else None)
     yield from files.certificate(configuration.proxy.https, machine.now if machine is not None else None)
     yield from _providers(configuration)
+    workers = configuration.performance.workers
+    if configuration.backup.enable and workers >= MORE_THAN_ONE and not configuration.only_forwards:
+        text = f"a continuous backup needs one process, and performance.workers is {workers}; turn one of them off"
+        yield Finding("backup.enable", text, ("performance.workers",))
     if configuration.logging.path is not None:
         yield from files.log("logging.path", configuration.logging.path)
     if configuration.backup.enable and configuration.backup.logging.path is not None:

@@ -43,6 +43,9 @@ MAX_TTL: Final = 100 * 365 * 24 * 3600
 MAX_STOP_TIMEOUT: Final = 600
 """Seconds. What starts and stops services loses its patience long before."""
 
+MAX_WORKERS: Final = 64
+"""More than one for each core gain nothing, and each takes memory."""
+
 MAX_HISTORY_TTL: Final = 315_360_000
 """Seconds, ten years. More is a slip of the hand."""
 
@@ -281,6 +284,13 @@ class Performance:
         "How long clients have to close their connections when the server stops; then they are cut off. Nothing that "
         "was acknowledged is lost either way.",
         default=10,
+    )
+    workers: int = key(
+        a_number(0, MAX_WORKERS, 2),
+        "Processes among which the Realms are divided, by their names, so that more than one core works on them; one "
+        "more process then has the ports and the connections. 0 or 1: one process does everything, which is best on "
+        "one core, and for a Realm that most of the work is for. The manual's page Run says more.",
+        default=0,
     )
 
 

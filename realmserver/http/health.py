@@ -9,17 +9,18 @@ whoever can have a problem is a source that is asked for it.
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from realmserver._version import __version__
 from realmserver.auth.tokens import TokenError, Tokens
+from realmserver.figures import Figures
 from realmserver.http.credentials import token_of
 from realmserver.http.request import Request
 from realmserver.log import get_logger
@@ -225,11 +226,17 @@ class HealthResource(_Answering):
         )
 
 
+def no_others() -> "Deferred[Sequence[Figures]]":
+    """Of a server that is one process."""
+    return succeed(())
+
+
 class MetricsResource(_Answering):
     """``GET /metrics``: all figures as Prometheus wants them.
 
     ``is_local`` says whether a request came directly from this machine, through no proxy; ``tokens`` verifies an
-    administrator's token otherwise, None where the server has no keys; ``clock`` gives Unix seconds.
+    administrator's token otherwise, None where the server has no keys; ``clock`` gives Unix seconds. ``others`` asks
+    the other processes of this server for their figures.
     """
 
     def __init__(
@@ -239,8 +246,10 @@ class MetricsResource(_Answering):
         is_local: Callable[[Any], bool],
         in_thread: InThread,
         clock: Callable[[], float] = time.time,
+        others: "Callable[[], Deferred[Sequence[Figures]]]" = no_others,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._others = others
         self._metrics = metrics
         self._tokens = tokens
         self._is_local = is_local
@@ -262,11 +271,14 @@ class MetricsResource(_Answering):
             return _unauthorized(request, "send an administrator's token, or ask from the server's own machine")
         accept = (request.getHeader(b"Accept") or b"").decode("ascii", "replace")
 
-        def show(made: tuple[bytes, str]) -> bytes:
-            body, content_type = made
+        def show(found: tuple[bytes, str]) -> bytes:
+            body, content_type = found
             return _body(request, 200, body, content_type)
 
-        return self._finish(request, self._in_thread(lambda: self._metrics.exposition(accept)), show)
+        def made(others: Sequence[Figures]) -> Deferred[tuple[bytes, str]]:
+            return self._in_thread(lambda: self._metrics.exposition(accept, others))
+
+        return self._finish(request, self._others().addCallback(made), show)
 
 
 def _json(request: Request, status: int, value: object) -> bytes:

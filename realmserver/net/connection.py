@@ -5,24 +5,23 @@ frames. Rules of the protocol and of Realms live there and below; here is the tr
 """
 
 import socket
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from realmserver.auth.gate import AppUser
-from realmserver.net.conversation import Conversation, Host, Upgrade
+from realmserver.metrics import Metrics
+from realmserver.net.conversation import Carrier, Talk, Upgrade
 from realmserver.net.holdings import Holdings
-from realmserver.net.inbox import Inbox
 from realmserver.net.intake import SLICE, Intake
+from realmserver.net.link import write_now
 from realmserver.net.report import ConnectionReport
-from realmserver.sync.client_messages import ClientMessage
-from realmserver.sync.syntax import MalformedMessage
+from realmserver.net.shared import Shared
 
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message. Real clients never fragment; without a bound empty frames would fill the memory for free."""
@@ -39,18 +38,25 @@ SHORT_HEAD: Final = 6
 TWO_BYTES: Final = 126
 """The length of a frame that says that its length follows in two bytes; one more, in eight."""
 
-DECODING: Final = "decoding"
-"""Why a connection is not read from, besides what its conversation has to say."""
-
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
 
 
-class ConnectionHost(Host, Protocol):
-    """What a connection needs of the service that it belongs to, besides what its conversation does."""
+class ConnectionHost(Protocol):
+    """What a connection needs of the service that it belongs to."""
 
-    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
-        """Decode a message in a thread."""
+    @property
+    def reactor(self) -> IReactorTime: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def shared(self) -> Shared:
+        """What connections share, and how much of it one may take."""
+
+    def converse(self, upgrade: Upgrade, report: ConnectionReport, carrier: Carrier) -> Talk:
+        """What the client says and hears that comes with ``upgrade``."""
 
     def opened(self, connection: "SyncConnection") -> None:
         """The connection is open."""
@@ -70,15 +76,9 @@ class SyncConnection(WebSocketServerProtocol):
         self._host = host
         self._upgrade = upgrade
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
-        talk = self.conversation = Conversation(host, upgrade, self._report, self)
+        talk = self.conversation = host.converse(upgrade, self._report, self)
         shared = self._shared = host.shared
         self._intake = Intake(shared.turns, super().dataReceived, self._next_piece, host.reactor.seconds)
-        self._inbox = Inbox(
-            lambda payload: talk.feed(lambda machine: machine.receive(payload)),
-            lambda message, size: talk.feed(lambda machine: machine.receive_decoded(message, size)),
-            host.decode,
-            lambda is_busy: (self._intake.pause if is_busy else self._intake.resume)(DECODING),
-        )
         self._holdings = Holdings(self, shared, talk.overfull)
         self._fragments = 0  # of the message that is being received
         self._frame_left = 0  # bytes of its last frame that are still to come
@@ -157,7 +157,7 @@ class SyncConnection(WebSocketServerProtocol):
         self._holdings.message_done()
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
             self._report.received(payload)
-            self._inbox.put(payload)
+            self.conversation.receive(payload)
 
     def _acknowledge(self) -> None:
         """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for
@@ -219,24 +219,10 @@ class SyncConnection(WebSocketServerProtocol):
             super().sendData(data, sync, chopsize)
 
     def flush(self) -> None:
-        """Give the system what one input is answered, rather than in the reactor's next round, behind whatever is in
-        it. What the system does not take, or fails to, the reactor sees to."""
-        if not self._frames:
-            return
-        frames, self._frames = self._frames, []
-        transport, data = self.transport, frames[0] if len(frames) == 1 else b"".join(frames)
-        if (
-            isinstance(transport, TCPConnection)
-            and transport.connected
-            and not transport.disconnecting
-            and not (transport.dataBuffer or transport._tempDataBuffer)
-            and len(data) <= transport.SEND_LIMIT
-        ):
-            sent = transport.writeSomeData(data)
-            if isinstance(sent, int):
-                data = data[sent:]
-        if data and transport is not None:
-            transport.write(data)
+        """Give the system what one input is answered."""
+        if self._frames:
+            frames, self._frames = self._frames, []
+            write_now(self.transport, frames[0] if len(frames) == 1 else b"".join(frames))
 
     def close(self, code: int, reason: str) -> None:
         self.sendCloseFrame(code, reason.encode(), False)

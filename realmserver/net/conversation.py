@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import BindGrant, ExpiredToken, TokenError, Tokens
 from realmserver.metrics import Metrics
+from realmserver.net.inbox import Inbox
 from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit, check_grant
 from realmserver.net.shared import Shared
@@ -28,6 +29,7 @@ from realmserver.realms.paths import IllegalPath
 from realmserver.realms.requests import Identified, Identify, LimitReached, RealmError, Upload, UploadDone
 from realmserver.store.interface import ClientFile
 from realmserver.sync.bodies import EncodedBody
+from realmserver.sync.client_messages import ClientMessage
 from realmserver.sync.decisions import (
     Abort,
     Ask,
@@ -50,6 +52,7 @@ from realmserver.sync.decisions import (
 from realmserver.sync.errors import AuthenticationFailed, Code, SyncError
 from realmserver.sync.server import ServerConnection
 from realmserver.sync.session import Session
+from realmserver.sync.syntax import MalformedMessage
 from realmserver.sync.versions import Negotiated
 
 UNAUTHORIZED: Final = (4001, 1008)
@@ -59,7 +62,7 @@ MAX_OPENING: Final = 16
 """Sessions of a connection whose Realms may be in the process of being opened; it is read no more of until some are.
 The threads for Realms are for everybody, and a BIND costs its sender next to nothing."""
 
-BACKLOG, OPENING = "backlog", "opening"
+BACKLOG, OPENING, DECODING = "backlog", "opening", "decoding"
 """Why a connection is not read from."""
 
 Live = LiveRealm[EncodedBody]
@@ -97,6 +100,9 @@ class Host(Protocol):
     def realm(self, name: str) -> Live:
         """The Realm of this name."""
 
+    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
+        """Decode a message in a thread."""
+
 
 class Carrier(Protocol):
     """Carries the messages of one conversation."""
@@ -121,6 +127,41 @@ class Carrier(Protocol):
 
     def waiting(self, size: int) -> None:
         """So many bytes that were received wait now."""
+
+
+class Talk(Protocol):
+    """What the carrier of a conversation needs of it. Its methods are those of :class:`Conversation`."""
+
+    last_bound: float
+    """When it had no session any more, or began (the reactor's seconds)."""
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether more may be sent before :meth:`Carrier.flush`."""
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a session is bound."""
+
+    @property
+    def receive(self) -> Callable[[bytes], None]:
+        """Takes a message of the client."""
+
+    def begin(self) -> None: ...
+
+    def writable(self, is_writable: bool) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def crowded(self, is_crowded: bool) -> None: ...
+
+    def overfull(self) -> None: ...
+
+    def unauthorize(self, reason: str) -> None: ...
 
 
 class Binding(Subscriber):
@@ -165,6 +206,12 @@ class Conversation:
             upgrade.negotiated, limits=shared.messages, max_sessions=shared.limits.sessions_per_connection
         )
         self._machine.crowded(shared.room.is_crowded)
+        self.receive: Callable[[bytes], None] = Inbox(
+            lambda payload: self.feed(lambda machine: machine.receive(payload)),
+            lambda message, size: self.feed(lambda machine: machine.receive_decoded(message, size)),
+            host.decode,
+            lambda is_busy: (carrier.pause_reading if is_busy else carrier.resume_reading)(DECODING),
+        ).put
         self._bindings: dict[Session, Binding] = {}
         self._inputs: deque[Input] = deque()
         self.is_deciding = False

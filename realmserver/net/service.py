@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from twisted.application.service import Service
@@ -20,24 +19,19 @@ from realmserver.log import get_logger
 from realmserver.metrics import Metrics
 from realmserver.net.admission import Admission, ConnectionLimits, Refused
 from realmserver.net.connection import SyncConnection
-from realmserver.net.conversation import Live
+from realmserver.net.conversation import Carrier, Conversation, Talk, Upgrade
+from realmserver.net.owner import Owner
 from realmserver.net.refusals import Refusals
-from realmserver.net.report import RealmFigures
+from realmserver.net.relay import Front, Relay
+from realmserver.net.report import ConnectionReport
 from realmserver.net.shared import Shared
 from realmserver.net.upgrade import NotFound, SyncTree, UpgradeResource
 from realmserver.net.websocket import WebSockets
-from realmserver.net.workers import PoolWorkers, ReactorClock
-from realmserver.realms.idle_work import FOLD_DELAY
-from realmserver.realms.realm import MAX_SALT
-from realmserver.realms.registry import Registry
+from realmserver.net.workers import ReactorClock
+from realmserver.net.workforce import Workforce
 from realmserver.realms.requests import RealmError
-from realmserver.realms.waiting import House, anything_goes
+from realmserver.realms.waiting import anything_goes
 from realmserver.store.interface import Store
-from realmserver.sync.bodies import EncodedBody, encode_download_body
-from realmserver.sync.client_messages import ClientMessage
-from realmserver.sync.errors import Code
-from realmserver.sync.server import decoded
-from realmserver.sync.syntax import MalformedMessage
 
 log = get_logger("sync")
 
@@ -49,21 +43,9 @@ CHECK_INTERVAL: Final = 45
 a word to us: less than a minute together with the time that the gate believes what it knows."""
 
 
-class RealmEnvironment:
-    """Randomness, time and the log, for Realms."""
-
-    def random_salt(self) -> int:
-        return secrets.randbelow(MAX_SALT) + 1
-
-    def now(self) -> int:
-        return int(time.time())
-
-    def warn(self, realm: str, text: str) -> None:
-        log.warn("Realm {realm}: {message}", realm=realm, message=text)
-
-
 class SyncService(Service):
-    """Serves sync connections from Realms in ``store``.
+    """Serves sync connections from Realms in ``store``, which are this process's own; or, where it is a
+    :class:`~realmserver.net.workforce.Workforce`, from those that the workers own.
 
     ``tokens`` verifies tokens in BIND, ``gate`` upgrade requests. ``max_open_files``: Realms open at once;
     ``stop_timeout``: seconds that clients have to leave when the service stops; ``history_ttl``: seconds that history
@@ -78,7 +60,7 @@ class SyncService(Service):
     def __init__(
         self,
         reactor: ReactorClock,
-        store: Store,
+        store: Store | Workforce,
         tokens: Tokens,
         gate: Gate,
         *,
@@ -99,33 +81,39 @@ class SyncService(Service):
         self._limits = limits or Limits()
         self._refused = refused or Refusals(self.metrics, reactor.seconds)
         self.admission: Admission = admission or Admission(ConnectionLimits(), self._refused, reactor.seconds)
-        self.shared: Shared = Shared(self._limits, self._refused, self.metrics, self._crowded, reactor)
         self._stop_timeout = stop_timeout
         self._gate = gate
-        self._store = store
-        self._on_failure = on_failure
-        self._workers = PoolWorkers(reactor, self._realm_failed)
-        self._registry: Registry[EncodedBody] = Registry(
-            store,
-            RealmEnvironment(),
-            self._workers,
-            encode_download_body,
-            max_open_files,
-            RealmFigures(self.metrics),
-            FOLD_DELAY,
-            House(self.shared.room, read_only, self._workers.run_heavy),
-            history_ttl,
-        )
+        self._owner: Owner | None = None
+        self._workforce: Workforce | None = None
+        if isinstance(store, Workforce):
+            self._workforce = store
+            self.shared: Shared = Shared(self._limits, self._refused, self.metrics, self._crowded, reactor)
+            self._front = Front(reactor, tokens, self.metrics, self.shared)
+        else:
+            self._owner = Owner(
+                reactor,
+                store,
+                tokens,
+                max_open_files=max_open_files,
+                history_ttl=history_ttl,
+                limits=self._limits,
+                refused=self._refused,
+                crowded=self._crowded,
+                metrics=self.metrics,
+                read_only=read_only,
+                on_failure=on_failure,
+            )
+            self.shared = self._owner.shared
         self._connections: set[SyncConnection] = set()
         self._all_closed: Deferred[None] | None = None
         self._next_check: IDelayedCall | None = None
 
-        self.metrics.watch_quarantine(lambda: self.quarantined)
-
     @property
     def quarantined(self) -> int:
         """How many Realms are in quarantine. May be asked in any thread."""
-        return self._registry.quarantined
+        owner = self._owner or self._workforce
+        assert owner is not None
+        return owner.quarantined
 
     # For listeners.
 
@@ -142,10 +130,6 @@ class SyncService(Service):
         found = self._gate.authenticate_upgrade(app_id, token, authorization, time.time())
         return found.addErrback(self._not_authenticated)
 
-    def _realm_failed(self, realm: str) -> None:
-        self.metrics.realm_failed.inc()
-        self._on_failure(realm)
-
     def _not_authenticated(self, failure: Failure) -> Failure:
         if isinstance(failure.value, UpgradeRefused) and failure.value.status < SERVICE_UNAVAILABLE:
             self.metrics.authentication_failed.inc()
@@ -155,19 +139,12 @@ class SyncService(Service):
         """A short name for a connection in logs, here and at the client."""
         return secrets.token_hex(6)
 
-    def realm(self, name: str) -> Live:
-        """The Realm of this name."""
-        return self._registry.get(name)
-
-    def decode(self, data: bytes, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
-        """Decode a message in a thread."""
-        self._workers.run_heavy(
-            partial(decoded, data, self.shared.messages), done, lambda error: self._not_decoded(error, done)
-        )
-
-    def _not_decoded(self, error: Exception, done: Callable[[ClientMessage | MalformedMessage], None]) -> None:
-        log.error("a message could not be decoded", failure=Failure(error))  # type: ignore[no-untyped-call]
-        done(MalformedMessage("the message could not be decoded", Code.OTHER_ERROR))
+    def converse(self, upgrade: Upgrade, report: ConnectionReport, carrier: Carrier) -> Talk:
+        """What the client says and hears that comes with ``upgrade``: here, or with workers."""
+        if self._owner is not None:
+            return Conversation(self._owner, upgrade, report, carrier)
+        assert self._workforce is not None
+        return Relay(self._front, self._workforce, upgrade, report, carrier)
 
     def opened(self, connection: SyncConnection) -> None:
         """A connection is open."""
@@ -201,6 +178,8 @@ class SyncService(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        if self._workforce is not None:
+            self._workforce.start()
         self._next_check = self.reactor.callLater(CHECK_INTERVAL, self._check_connections)
 
     def stopService(self) -> Deferred[None]:
@@ -221,11 +200,9 @@ class SyncService(Service):
             await closed
             if timeout.active():
                 timeout.cancel()
-        stopped: Deferred[None] = Deferred()
-        self._registry.stop(lambda: stopped.callback(None))
-        await stopped
-        self._workers.stop()
-        self._store.close()
+        owner = self._owner or self._workforce
+        assert owner is not None
+        await owner.stop()
 
     def _drop_all(self) -> None:
         for connection in list(self._connections):

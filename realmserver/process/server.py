@@ -57,7 +57,7 @@ class Parts:
     """The rooms, wired. ``services`` are started in their order; ``sites`` has one site for each listener's section;
     ``files`` and ``warnings`` are for the screen, ``notices`` for the log; ``running`` is told True once everything
     runs, and False when the stop begins; ``close`` is called when all services have stopped. ``admission`` says how
-    many connections there may be, None without a limit."""
+    many connections there may be, None without a limit; ``reloadables`` are read anew on SIGHUP, too."""
 
     services: Sequence[IService]
     sites: Mapping[str, IProtocolFactory]
@@ -67,6 +67,7 @@ class Parts:
     running: Callable[[bool], None]
     close: Callable[[], None]
     admission: Admission | None = None
+    reloadables: Sequence[Reloadable] = ()
 
 
 class StartFailed(SystemExit, Exception):
@@ -208,9 +209,10 @@ class Server(MultiService):
             self._observer.reopen()
         except OSError as error:
             logger.error("the log file cannot be opened anew: {cause}", cause=error.strerror)
-        for each in self._reloadables:
+        parts = self._parts.reloadables if self._parts is not None else ()
+        for reloadable in (*self._reloadables, *parts):
             try:
-                each.reload()
+                reloadable.reload()
             except CannotReload as error:
                 logger.error("not reloaded, the old one stays in use: {cause}", cause=str(error))
         logger.info("reloaded on SIGHUP")

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -108,25 +108,38 @@ class DirectoryLock:
     """The right to write below a data directory, held by one server at a time.
 
     The lock file stays; what counts is the lock on it, which the system takes back when the process ends, however it
-    ends. Raises :class:`StoreError` naming the process that has it.
+    ends, and with it all processes that have inherited the descriptor (:meth:`fileno`). Raises :class:`StoreError`
+    naming the process that has it; ``wait`` is asked whether to try once more where that process is no more, and those
+    that it had started are about to end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: Callable[[], bool] = lambda: False) -> None:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
             raise store_error(str(path), error) from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            by = f" (process {owner})" if owner.isdigit() else ""
-            raise StoreError(f"{path.parent}: another server{by} uses this data directory") from error
+            while not self._take():
+                owner = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+                if not _has_ended(owner) or not wait():
+                    os.close(self._descriptor)
+                    by = f" (process {owner})" if owner.isdigit() else ""
+                    raise StoreError(f"{path.parent}: another server{by} uses this data directory")
         except OSError as error:
             os.close(self._descriptor)
             raise store_error(str(path), error) from error
         self._write_owner()
+
+    def fileno(self) -> int:
+        """The descriptor, for processes that are to hold the lock as well."""
+        return self._descriptor
+
+    def _take(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _write_owner(self) -> None:
         """The number of the process is for people; the lock holds without it, so a full disk does not matter."""
@@ -143,3 +156,16 @@ class DirectoryLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _has_ended(process: str) -> bool:
+    """Whether the process of this number is known to be no more."""
+    if not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass  # it is another user's, or no process can have this number
+    return False

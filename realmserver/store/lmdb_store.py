@@ -190,7 +190,8 @@ class LmdbStore:
     ``random_bytes`` gives the bytes of Realm ids; ``map_size``, ``patience`` and ``committed`` are those of
     :class:`~realmserver.store.lmdb_environment.Environment`; ``exchanged`` hears of the directory of a Realm whose file
     has been exchanged for a smaller one, and of the bytes that this gave back to the disk. Raises :class:`StoreError`
-    if another server uses the directory.
+    if another server uses the directory. ``is_guest``: the process that has started this one has seen to that
+    (:func:`claim`), and to it that no two of its processes open one Realm.
     """
 
     def __init__(
@@ -202,6 +203,7 @@ class LmdbStore:
         patience: float = PATIENCE,
         committed: Committed | None = None,
         exchanged: Callable[[Path, int], None] = lambda directory, given_back: None,
+        is_guest: bool = False,
     ) -> None:
         self._committed = committed
         self._exchanged = exchanged
@@ -212,19 +214,7 @@ class LmdbStore:
         self._mutex = threading.Lock()
         self._open: dict[str, LmdbRealmStore | None] = {}  # None while it is being opened
         self._is_closed = False
-        try:
-            make_directories(root)
-            self._lock = DirectoryLock(root / LOCK_FILE)
-        except OSError as error:
-            raise store_error(str(root), error) from error
-        try:
-            make_directories(root / USER_DATA)
-            make_directories(root / CREATING)
-            for leftover in (root / CREATING).iterdir():
-                shutil.rmtree(leftover)
-        except OSError as error:
-            self._lock.release()
-            raise store_error(str(root), error) from error
+        self._lock = None if is_guest else claim(root)
 
     def open(self, name: str, *, create: bool) -> LmdbRealmStore:
         directory = realm_directory(self._root, name)
@@ -270,7 +260,8 @@ class LmdbStore:
             realms = [realm for realm in self._open.values() if realm is not None]
         for realm in realms:
             realm.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def _open_realm(self, name: str, directory: Path) -> LmdbRealmStore:
         environment = Environment(
@@ -308,6 +299,25 @@ class LmdbStore:
         with self._mutex:
             if self._open.get(realm.name) is realm:  # else it was closed before, and perhaps opened anew
                 del self._open[realm.name]
+
+
+def claim(root: Path, wait: Callable[[], bool] = lambda: False) -> DirectoryLock:
+    """Make the data directory ``root`` this server's, and ready for Realms: made if missing, and rid of what a crash
+    has left. ``wait`` is that of :class:`DirectoryLock`. Raises :class:`StoreError` if another server uses it."""
+    try:
+        make_directories(root)
+        lock = DirectoryLock(root / LOCK_FILE, wait)
+    except OSError as error:
+        raise store_error(str(root), error) from error
+    try:
+        make_directories(root / USER_DATA)
+        make_directories(root / CREATING)
+        for leftover in (root / CREATING).iterdir():
+            shutil.rmtree(leftover)
+    except OSError as error:
+        lock.release()
+        raise store_error(str(root), error) from error
+    return lock
 
 
 def _size(commit: Commit) -> int:

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Final
 
 from attrs import evolve
+from server_process import WORKERS
 
 from faults.points import COMMITS, RARE, any_call
 from faults.run import LoadEnded, Run, one_line
-from faults.shim import Rule
+from faults.shim import SYSTEM, Rule
 from faults.verdict import Verdict
 
 LATEST: Final = 1.5
@@ -55,6 +56,8 @@ class Killer:
         self._clients = clients
         self._kinds: list[Callable[[], str]] = [self._at_random, self._at_commit, self._at_rare, self._at_start]
         self._kinds += [self._at_commit, self._at_random, self._while_stopped]
+        if WORKERS:
+            self._kinds += [self._front_alone, self._one_worker]
         self.deaths: Counter[str] = Counter()
 
     def kill(self) -> str:
@@ -62,8 +65,7 @@ class Killer:
         self._run.load.check()
         kind = self._chance.choice(self._kinds)()
         self.deaths[kind] += 1
-        self._run.shim.disarm()
-        self._run.server.start()
+        self._go_on()
         if self.deaths.total() % RECOVERY == 0:
             self._run.load.wait_for_more(self._clients)
         return kind
@@ -73,14 +75,32 @@ class Killer:
         self._run.load.check()
         kind = self._die_at(name, rule, LONG_PATIENCE)
         self.deaths[kind] += 1
-        self._run.shim.disarm()
-        self._run.server.start()
+        self._go_on()
         return kind
+
+    def _go_on(self) -> None:
+        self._run.shim.disarm()
+        if not self._run.server.is_running:
+            self._run.server.start()
 
     def _at_random(self) -> str:
         time.sleep(self._chance.uniform(0, LATEST))
         self._run.server.kill()
         return "at random"
+
+    def _front_alone(self) -> str:
+        """Its workers finish what they have; the next server waits for them."""
+        time.sleep(self._chance.uniform(0, LATEST))
+        self._run.server.kill_front()
+        return "the front at random"
+
+    def _one_worker(self) -> str:
+        """It is started again, and the others go on."""
+        time.sleep(self._chance.uniform(0, LATEST))
+        workers = self._run.server.worker_pids()
+        if workers:  # else all have just died
+            os.kill(self._chance.choice(workers), signal.SIGKILL)
+        return "a worker at random"
 
     def _at_commit(self) -> str:
         name = self._chance.choice(sorted(COMMITS))
@@ -127,8 +147,13 @@ class Killer:
         if rule.action == "stop":
             time.sleep(self._chance.uniform(0, LATEST))
             if self._chance.random() < 0.5:
-                os.kill(run.server.pid, signal.SIGCONT)
+                for pid in run.server.worker_pids() or [run.server.pid]:
+                    os.kill(pid, signal.SIGCONT)
             run.server.kill()
+        elif WORKERS and rule.pattern != SYSTEM:
+            # A worker has died, perhaps both; the front starts them again, unless it comes to its end as well.
+            if self._chance.random() < 0.5:
+                run.server.kill()
         else:
             assert run.server.wait() == -signal.SIGKILL, run.server.text()
         return name

@@ -100,7 +100,9 @@ def test_a_server_that_stands_still_in_the_middle_of_a_commit_goes_on(tmp_path: 
             run.shim.arm(Rule("stop", calls, REALMS, nth=number))
             run.shim.wait_until_fired(number)
             time.sleep(0.5)  # clients write on, and some come back on other connections
-            os.kill(run.server.pid, signal.SIGCONT)
+            run.shim.disarm()
+            for pid in (run.server.pid, *run.server.worker_pids()):
+                os.kill(pid, signal.SIGCONT)
             run.load.wait_for_more(20)
         check(run)
 

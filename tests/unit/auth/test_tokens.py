@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmserver.auth.keys import Keys, signed_wire_form
+from realmserver.auth.keys import Keys, PublicHalf, signed_wire_form
 from realmserver.auth.tokens import (
     ACCESS_LEEWAY,
     ACCESS_TTL,
@@ -51,6 +51,13 @@ def unsigned(header: object, payload: object) -> str:
 def test_an_access_token_says_what_was_put_in(tokens: Tokens) -> None:
     token = tokens.issue_access(**WHO, now=NOW + 0.9)
     assert tokens.verify_access(token, app_id="app1", now=NOW) == Claims(**WHO, issued=NOW, expires=NOW + ACCESS_TTL)
+
+
+def test_the_public_half_is_enough_to_check_tokens(tokens: Tokens, keys: Keys) -> None:
+    checking = Tokens(PublicHalf(keys.public))
+    token = tokens.issue_access(**WHO, now=NOW)
+    assert checking.verify_access(token, app_id="app1", now=NOW) == tokens.verify_access(token, app_id="app1", now=NOW)
+    assert checking.verify_bind_token(wire(keys, {"identity": "user1", "access": []}), now=NOW).identity == "user1"
 
 
 def test_a_refresh_token_says_what_was_put_in(tokens: Tokens) -> None:

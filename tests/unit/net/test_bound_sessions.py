@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import pytest
 from raw_sync import BINARY, frame
 from test_connection import APP, Fixture
+from worker_ends import WorkersFixture
 
 from realmserver.auth.keys import load_keys, signed_wire_form
 from realmserver.config.limits import Limits
-from realmserver.net import service
+from realmserver.net import owner, service
 from realmserver.realms.requests import UploadCursor, UploadEntry
 from realmserver.sync import client_messages as c2s
 from realmserver.sync import server_messages as s2c
@@ -54,7 +55,7 @@ class Client:
         known = set(server.service._connections)
         self.transport = server.connect(path)
         (self.connection,) = server.service._connections - known
-        self._workers: Any = server.service._workers
+        self._workers: Any = server.owner._workers
 
     def say(self, *messages: bytes) -> None:
         """Send messages, and let nothing happen at the Realms."""
@@ -89,9 +90,20 @@ def limits() -> Limits | None:
     return None
 
 
+@pytest.fixture(params=[Fixture, WorkersFixture], ids=["one process", "workers"])
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits | None
+) -> Fixture:
+    """A server, in both forms that it has: a client cannot tell which it is."""
+    monkeypatch.setattr(owner, "PoolWorkers", HeldWorkers)
+    made: Fixture = request.param(tmp_path, limits)
+    return made
+
+
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits | None) -> Fixture:
-    monkeypatch.setattr(service, "PoolWorkers", HeldWorkers)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits | None) -> Fixture:
+    """One process: what is counted is counted for all Realms together."""
+    monkeypatch.setattr(owner, "PoolWorkers", HeldWorkers)
     return Fixture(tmp_path, limits)
 
 
@@ -152,7 +164,7 @@ def test_after_an_upload_that_was_refused_no_progress_is_taken(server: Fixture, 
         c2s.Bind(2, "/shared", token, need_ident=False).encode(),
         c2s.ClientVersionRequest(2, file.ident, file.salt).encode(),
     )
-    server.service.realm("/shared").flush()
+    server.owner.realm("/shared").flush()
     assert client.heard() == [s2c.ClientVersion(2, 0)]
 
 
@@ -180,9 +192,9 @@ def identified(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(upload_backlog=17)])
-def test_while_much_waits_only_those_are_read_from_of_whom_nothing_does(server: Fixture) -> None:
-    one, other, idle = Client(server), Client(server), Client(server)
-    workers: Any = server.service._workers
+def test_while_much_waits_only_those_are_read_from_of_whom_nothing_does(alone: Fixture) -> None:
+    one, other, idle = Client(alone), Client(alone), Client(alone)
+    workers: Any = alone.owner._workers
     for number, client in enumerate((one, other, idle)):
         identified(client, f'"{number}"')
     one.say(large(2, 10 * MEBIBYTE))
@@ -198,9 +210,9 @@ def test_while_much_waits_only_those_are_read_from_of_whom_nothing_does(server: 
 
 
 @pytest.mark.parametrize("limits", [Limits(upload_backlog=17)])
-def test_what_comes_on_top_of_far_too_much_is_told_to_come_again(server: Fixture) -> None:
-    clients = [Client(server) for _ in range(4)]
-    workers: Any = server.service._workers
+def test_what_comes_on_top_of_far_too_much_is_told_to_come_again(alone: Fixture) -> None:
+    clients = [Client(alone) for _ in range(4)]
+    workers: Any = alone.owner._workers
     for number, client in enumerate(clients):
         identified(client, f'"{number}"')
     for client in clients:
@@ -210,7 +222,7 @@ def test_what_comes_on_top_of_far_too_much_is_told_to_come_again(server: Fixture
     errors = [each for answer in answers for each in answer if isinstance(each, s2c.JsonError) and each.code != 212]
     assert [each.code for each in errors] == [201]
     assert errors[0].content["tryAgain"] is True
-    counted = server.service.metrics.registry.get_sample_value("ros_limit_refused_total", {"limit": "upload_backlog"})
+    counted = alone.service.metrics.registry.get_sample_value("ros_limit_refused_total", {"limit": "upload_backlog"})
     assert counted is not None
     assert counted >= 2
 
@@ -228,7 +240,8 @@ def test_of_unfinished_messages_the_oldest_makes_room(server: Fixture) -> None:
 
 @pytest.mark.parametrize("limits", [Limits(bind_timeout=60)])
 def test_a_connection_without_sessions_is_closed_and_one_with_a_session_is_not(server: Fixture) -> None:
-    server.service.startService()
+    if not server.service.running:
+        server.service.startService()
     empty, bound = Client(server), Client(server)
     bound.new_file()
     for _ in range(2):
@@ -238,8 +251,8 @@ def test_a_connection_without_sessions_is_closed_and_one_with_a_session_is_not(s
 
 
 @pytest.mark.parametrize("limits", [Limits(realms_per_user=1)])
-def test_a_user_has_only_so_many_realms_open(server: Fixture) -> None:
-    client = Client(server)
+def test_a_user_has_only_so_many_realms_open(alone: Fixture) -> None:
+    client = Client(alone)
     client.new_file('"a"')
     client.say(c2s.Bind(2, '"b"', "", need_ident=True).encode())
     (refusal,) = client.heard()

@@ -22,6 +22,8 @@ from realmserver.auth.tokens import Tokens
 from realmserver.config.limits import Limits
 from realmserver.http.site import QuietSite
 from realmserver.net.connection import MAX_FRAGMENTS, SyncConnection
+from realmserver.net.conversation import Conversation
+from realmserver.net.owner import Owner
 from realmserver.net.service import CHECK_INTERVAL, SyncService
 from realmserver.store.memory import MemoryStore
 from realmserver.sync.decisions import Send
@@ -66,6 +68,12 @@ class Fixture:
         self.service = SyncService(reactor, store, tokens, gate, stop_timeout=STOP_TIMEOUT, limits=limits)
         self.site = QuietSite(self.service.resource(), reactor)
 
+    @property
+    def owner(self) -> Owner:
+        """What has the Realms of the service."""
+        assert self.service._owner is not None
+        return self.service._owner
+
     def ask(self, path: bytes = APP, version: int = 9, early: bytes = b"", transport: Any = None) -> Any:
         """The transport over which an upgrade has been asked for."""
         transport = transport or StringTransport()  # type: ignore[no-untyped-call]
@@ -95,7 +103,13 @@ def server(tmp_path: Path, limits: Limits | None) -> Iterator[Fixture]:
     fixture = Fixture(tmp_path, limits)
     yield fixture
     if fixture.service.running:
-        fixture.service._workers.stop()
+        fixture.owner._workers.stop()
+
+
+def conversation(connection: SyncConnection) -> Conversation:
+    """What the connection carries."""
+    assert isinstance(connection.conversation, Conversation)
+    return connection.conversation
 
 
 def close_code(transport: Any) -> int:
@@ -161,10 +175,10 @@ def test_all_answers_to_one_input_are_given_to_the_system_at_once_in_one_piece(s
     wire.doWrite()  # type: ignore[no-untyped-call]
     wire.taken.clear()
     (connection,) = server.service._connections
-    connection.conversation.feed(lambda machine: [Send(b"one"), Send(b"two")])
+    conversation(connection).feed(lambda machine: [Send(b"one"), Send(b"two")])
     assert wire.taken == [b"\x82\x03one\x82\x03two"]
     wire.room = 2
-    connection.conversation.feed(lambda machine: [Send(b"three")])
+    conversation(connection).feed(lambda machine: [Send(b"three")])
     assert wire.taken[1:] == [b"\x82\x05"]
     wire.room = 100
     wire.doWrite()  # type: ignore[no-untyped-call]  # the reactor, when there is room
@@ -271,7 +285,7 @@ def test_a_fault_of_ours_ends_one_connection_and_is_logged(server: Fixture) -> N
     transport = server.connect()
     (connection,) = server.service._connections
     with capturedLogs() as logged:
-        connection.conversation.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
+        conversation(connection).feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
     failures = [event["log_failure"] for event in logged if "log_failure" in event]
     assert [failure.type for failure in failures] == [ZeroDivisionError]
     assert transport.disconnected

@@ -11,7 +11,7 @@ from OpenSSL.SSL import Error as SSLError
 from promtool import figures
 from raw_sync import CLOSE, frame
 from test_bound_sessions import SHARED, Client, HeldWorkers, rejoin
-from test_connection import APP, RSV_FRAME, Fixture
+from test_connection import APP, RSV_FRAME, Fixture, conversation
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
@@ -22,7 +22,7 @@ from realmserver.auth.keys import load_keys, signed_wire_form
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import TABLE_EMBEDDED, AddTable, Changeset
 from realmserver.metrics import ENDINGS, Metrics
-from realmserver.net import service
+from realmserver.net import owner
 from realmserver.net.delay import INTERVAL, DelayMeter
 from realmserver.net.report import ending_of
 from realmserver.realms.requests import UploadCursor, UploadEntry
@@ -34,7 +34,7 @@ CHANGESET = encode(Changeset([AddTable("T", TABLE_EMBEDDED)]))
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fixture:
-    monkeypatch.setattr(service, "PoolWorkers", HeldWorkers)
+    monkeypatch.setattr(owner, "PoolWorkers", HeldWorkers)
     return Fixture(tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_each_transaction_is_one_line_at_detail(server: Fixture, out: io.StringI
     before = len(lines(out, "detail"))
     one.say(upload(UploadEntry(2, 0, 1, 0, CHANGESET), UploadEntry(3, 0, 1, 0, b"")))
     one.heard()
-    (realm,) = server.service._registry._realms
+    (realm,) = server.owner._registry._realms
     size = len(CHANGESET)
     ids = [each.connection._upgrade.connection_id for each in (one, other)]
     integrated, *sent = lines(out, "detail")[before:]
@@ -162,7 +162,7 @@ def stopping(client: Client, server: Fixture, file: s2c.Ident) -> None:
 
 
 def fault_of_ours(client: Client, server: Fixture, file: s2c.Ident) -> None:
-    client.connection.conversation.feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
+    conversation(client.connection).feed(lambda machine: 1 / 0)  # type: ignore[arg-type, return-value]
 
 
 def superseded(client: Client, server: Fixture, file: s2c.Ident) -> None:

@@ -18,7 +18,7 @@ from store_helpers import Running, append, counting_bytes, entry
 from realmserver.store import lmdb_environment, records
 from realmserver.store.interface import Commit, NoSuchRealm, StoreError, StoreFull, UnknownFormat
 from realmserver.store.lmdb_environment import DATA_FILE, INITIAL_MAP_SIZE, Environment, Writing
-from realmserver.store.lmdb_store import IDENTITY_KEY, META, TABLES, LmdbStore
+from realmserver.store.lmdb_store import CREATING, IDENTITY_KEY, LOCK_FILE, META, TABLES, LmdbStore, claim
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -422,6 +422,47 @@ def test_the_lock_of_another_process_names_it_and_ends_with_it(root: Path) -> No
             open_store(root)
         child.kill()
     open_store(root).close()
+
+
+def test_a_lock_outlives_its_process_with_those_that_have_inherited_it(root: Path) -> None:
+    """As workers do whose front was killed: until they are gone, nobody else may have the Realms."""
+    lock = claim(root)
+    inherited = os.dup(lock.fileno())
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    (root / LOCK_FILE).write_text(f"{gone.pid}\n")
+    lock.release()
+    with pytest.raises(StoreError, match=f"process {gone.pid}"):
+        open_store(root)
+    waits: list[bool] = []
+
+    def wait() -> bool:
+        waits.append(True)
+        if len(waits) == 2:
+            os.close(inherited)
+        return True
+
+    claim(root, wait).release()
+    assert len(waits) == 2
+
+
+def test_nobody_waits_for_a_server_that_runs(root: Path) -> None:
+    lock = claim(root)
+    with pytest.raises(StoreError, match="another server"):
+        claim(root, lambda: pytest.fail("it waits"))
+    lock.release()
+
+
+def test_a_guest_leaves_the_lock_and_what_others_make_alone(root: Path) -> None:
+    lock = claim(root)
+    (root / CREATING / "another's").mkdir()
+    guest = LmdbStore(root, random_bytes=os.urandom, is_guest=True)
+    guest.open("/a", create=True)
+    guest.close()
+    assert (root / CREATING / "another's").is_dir()
+    with pytest.raises(StoreError, match="another server"):
+        open_store(root)
+    lock.release()
 
 
 # The map

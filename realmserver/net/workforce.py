@@ -1,0 +1,232 @@
+"""The workers of a server, as its front sees them: started, told, heard, counted, started again.
+
+The Realm of a name belongs to one worker, always the same (``net.relay.owner_of``). Keeps true: two processes never own
+one Realm, since a worker is started only when the one before it has ended; a worker that ends by itself is told to the
+operator and started again, at once the first time and after a growing pause if that goes on; whoever had sessions with
+it is dropped, and comes again; what it had acknowledged was on the disk. It knows neither how processes are made
+(``net.hiring``) nor what they do.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from realmserver.figures import NOTHING, Figures
+from realmserver.log import get_logger
+from realmserver.metrics import Metrics
+from realmserver.net.link import FAILED, FIGURES, QUARANTINED, REOPEN, STOP, Link
+from realmserver.net.relay import Relay
+from realmserver.net.seat import OF_THE_PROCESS
+
+log = get_logger("workers")
+
+STEADY: Final = 60.0
+"""Seconds that a worker must have lived for its end to be an accident rather than a habit."""
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+"""Seconds before a worker that ends again and again is started: twice as long each time."""
+
+PATIENCE: Final = 2.0
+"""Seconds for a worker to tell its figures; after that those that it told last are shown."""
+
+
+class Hire(Protocol):
+    """Starts the process of worker ``number``, with ``link`` as its front's end of the way to it. ``ended`` is called
+    once it has ended, with how."""
+
+    def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> None: ...
+
+
+class Workforce:
+    """``count`` workers, started by ``hire``. ``metrics`` are the front's; ``on_failure`` hears of each Realm whose
+    storage, or our code for it, failed."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        count: int,
+        hire: Hire,
+        metrics: Metrics,
+        on_failure: Callable[[str], None] = lambda realm: None,
+    ) -> None:
+        self.count: int = count
+        self._workers = [_Worker(number, reactor, hire, metrics, on_failure) for number in range(count)]
+
+    @property
+    def quarantined(self) -> int:
+        """How many Realms are in quarantine. May be asked in any thread."""
+        return sum(worker.quarantined for worker in self._workers)
+
+    def start(self) -> None:
+        """Start all."""
+        for worker in self._workers:
+            worker.start()
+
+    async def stop(self) -> None:
+        """Have all finish what they have, and wait for their end."""
+        await gatherResults([worker.stop() for worker in self._workers])
+
+    def reload(self) -> None:
+        """Have all begin a new log file."""
+        for worker in self._workers:
+            worker.tell(REOPEN)
+
+    def figures(self) -> Deferred[Sequence[Figures]]:
+        """What all have counted, those that are no more as well."""
+        asked = gatherResults([worker.ask() for worker in self._workers])
+        return asked.addCallback(lambda told: (*told, *(worker.left for worker in self._workers)))
+
+    # For relays
+
+    def attend(self, worker: int, relay: Relay) -> tuple[Link, int] | None:
+        return self._workers[worker].attend(relay)
+
+    def leave(self, worker: int, number: int) -> None:
+        self._workers[worker].leave(number)
+
+
+class _Worker:
+    """One of them, over all its processes. ``left``: figures of those that have ended."""
+
+    def __init__(
+        self, number: int, reactor: IReactorTime, hire: Hire, metrics: Metrics, on_failure: Callable[[str], None]
+    ) -> None:
+        self.quarantined = 0
+        self.left: Figures = NOTHING
+        self._number = number
+        self._reactor = reactor
+        self._hire = hire
+        self._metrics = metrics
+        self._on_failure = on_failure
+        self._link: Link | None = None
+        self._relays: dict[int, Relay] = {}
+        self._numbers = count(OF_THE_PROCESS + 1)
+        self._touched: dict[Relay, None] = {}  # to be flushed
+        self._since = 0.0
+        self._pause = 0.0
+        self._figures: Figures = NOTHING
+        self._asked: list[Deferred[Figures]] = []
+        self._has_process = False
+        self._restart: IDelayedCall | None = None
+        self._stopped: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Start its process."""
+        self._restart = None
+        self._since = self._reactor.seconds()
+        link = self._link = Link(self._reactor, self._heard, self._round_over, lambda: self._cut(link))
+        self._has_process = True
+        self._metrics.workers.inc()
+        self._hire(self._number, link, self._ended)
+
+    def stop(self) -> Deferred[None]:
+        """Tell it to stop; fires when it has ended."""
+        stopped = self._stopped = Deferred()
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._has_process:
+            self.tell(STOP)
+        else:
+            stopped.callback(None)
+        return stopped
+
+    def tell(self, kind: int) -> None:
+        """Tell the process something."""
+        if self._link is not None:
+            self._link.tell(OF_THE_PROCESS, kind)
+
+    def ask(self) -> Deferred[Figures]:
+        """Its figures; those of last time if it does not answer."""
+        asked: Deferred[Figures] = Deferred()
+        if self._link is None:
+            asked.callback(self._figures)
+            return asked
+        self._asked.append(asked)
+        self.tell(FIGURES)
+        timeout = self._reactor.callLater(PATIENCE, self._answer)
+
+        def told(figures: Figures) -> Figures:
+            if timeout.active():
+                timeout.cancel()
+            return figures
+
+        return asked.addCallback(told)
+
+    def _answer(self) -> None:
+        asked, self._asked = self._asked, []
+        for each in asked:
+            each.callback(self._figures)
+
+    def attend(self, relay: Relay) -> tuple[Link, int] | None:
+        if self._link is None:
+            return None
+        number = next(self._numbers)
+        self._relays[number] = relay
+        return self._link, number
+
+    def leave(self, number: int) -> None:
+        self._relays.pop(number, None)
+
+    # What the process tells
+
+    def _heard(self, number: int, kind: int, payload: bytes) -> None:
+        relay = self._relays.get(number)
+        if relay is not None:
+            self._touched[relay] = None
+            relay.heard(self._number, kind, payload)
+        elif number != OF_THE_PROCESS:
+            return  # of a connection that is gone: it has not heard of that yet
+        elif kind == FIGURES:
+            self._figures = Figures.from_json(payload)
+            self._answer()
+        elif kind == FAILED:
+            self._on_failure(payload.decode())
+        elif kind == QUARANTINED:
+            self.quarantined = int(payload)
+
+    def _round_over(self) -> None:
+        touched, self._touched = self._touched, {}
+        for relay in touched:
+            relay.flush()
+
+    # How it ends
+
+    def _cut(self, link: Link) -> None:
+        """The link has broken: the process is about to end, or has ended."""
+        if self._link is not link:
+            return
+        self._link = None
+        relays, self._relays = self._relays, {}
+        for relay in relays.values():
+            relay.worker_gone(self._number)
+        self._answer()
+
+    def _ended(self, how: str) -> None:
+        link = self._link
+        if link is not None:
+            link.end()
+            self._cut(link)
+        self._has_process = False
+        self._metrics.workers.dec()
+        self.quarantined = 0
+        self.left, self._figures = self._figures.outlived_by(self.left), NOTHING
+        if self._stopped is not None:
+            log.debug("worker {number} has ended: {how}", number=self._number, how=how)
+            self._stopped.callback(None)
+            return
+        self._metrics.worker_restarts.inc()
+        if self._reactor.seconds() - self._since >= STEADY:
+            self._pause = 0.0
+        log.error(
+            "worker {number} has ended by itself: {how}. Its clients come again by themselves; it is started again in "
+            "{pause} seconds",
+            number=self._number,
+            how=how,
+            pause=self._pause,
+        )
+        self._restart = self._reactor.callLater(self._pause, self.start)
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)

@@ -1,0 +1,136 @@
+"""Workers that end and are started again, and what is heard of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_bound_sessions import HeldWorkers
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from worker_ends import WORKERS, WorkersFixture, join
+
+from realmserver.figures import Summed
+from realmserver.metrics import Metrics
+from realmserver.net import owner
+from realmserver.net.link import Link
+from realmserver.net.workforce import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, STEADY, Workforce
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkersFixture:
+    monkeypatch.setattr(owner, "PoolWorkers", HeldWorkers)
+    return WorkersFixture(tmp_path)
+
+
+class OneWorker:
+    """A workforce of one whose processes are nothing but their ends."""
+
+    def __init__(self) -> None:
+        self.clock: Any = Clock()
+        self.metrics = Metrics()
+        self.ends: list[Callable[[str], None]] = []
+        self.workforce = Workforce(self.clock, 1, self._hire, self.metrics)
+        self.workforce.start()
+
+    def _hire(self, number: int, link: Link, ended: Callable[[str], None]) -> None:
+        join(link, Link(self.clock, lambda *_: None, lambda: None, lambda: None))
+        self.ends.append(ended)
+
+    def end(self) -> None:
+        with capturedLogs() as logged:
+            self.ends[-1]("signal SIGKILL")
+        (event,) = logged
+        assert event["how"] == "signal SIGKILL"
+
+
+def test_a_worker_that_ends_again_and_again_is_started_after_a_growing_pause() -> None:
+    one = OneWorker()
+    for pause in (0.0, FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE):
+        started = len(one.ends)
+        one.end()
+        assert one.metrics.registry.get_sample_value("ros_workers") == 0
+        if pause:
+            one.clock.advance(pause * 0.9)
+            assert len(one.ends) == started
+        one.clock.advance(pause * 0.2)
+        assert len(one.ends) == started + 1
+    for _ in range(10):
+        one.end()
+        one.clock.advance(LONGEST_PAUSE)
+    one.clock.advance(STEADY)
+    one.end()
+    one.clock.advance(0)
+    assert len(one.ends) == 16
+    assert one.metrics.registry.get_sample_value("ros_workers") == 1
+    assert one.metrics.registry.get_sample_value("ros_worker_restarts_total") == 15
+
+
+def test_a_stop_waits_for_all_and_starts_none(server: WorkersFixture) -> None:
+    stopped = Deferred.fromCoroutine(server.workforce.stop())
+    assert not stopped.called
+    server.run_all()
+    assert stopped.called
+    assert [worker.stops for _, worker in server.started] == [1] * WORKERS
+    server.reactor.advance(LONGEST_PAUSE)
+    assert len(server.started) == WORKERS
+
+
+def test_a_stop_does_not_wait_for_a_worker_that_was_to_be_started_again() -> None:
+    one = OneWorker()
+    one.end()
+    stopped = Deferred.fromCoroutine(one.workforce.stop())
+    assert stopped.called
+    one.clock.advance(LONGEST_PAUSE)
+    assert len(one.ends) == 1
+
+
+def test_all_begin_new_log_files(server: WorkersFixture) -> None:
+    server.workforce.reload()
+    server.run_all()
+    assert [worker.logs for _, worker in server.started] == [1] * WORKERS
+
+
+def test_what_workers_tell_of_realms_is_heard(server: WorkersFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = server.worker(1)
+    worker.owner._realm_failed("/a")
+    monkeypatch.setattr(type(worker.owner), "quarantined", 3)
+    worker.desk.look()
+    server.run_all()
+    assert server.failed == ["/a"]
+    assert server.service.quarantined == 3
+    with capturedLogs():
+        worker.die()
+    assert server.service.quarantined == 0, "its successor tells anew"
+
+
+def total(server: WorkersFixture) -> float:
+    """The changesets that all have counted."""
+    asked: list[Any] = []
+    server.workforce.figures().addCallback(asked.append)
+    server.run_all()
+    (figures,) = asked
+    summed = Summed(server.service.metrics.registry, figures)
+    samples = [sample for metric in summed.collect() for sample in metric.samples]
+    return next(sample.value for sample in samples if sample.name == "ros_sync_changeset_integrated_total")
+
+
+def test_figures_of_all_are_added_up_and_outlive_a_worker(server: WorkersFixture) -> None:
+    for number, worker in server.started:
+        worker.metrics.changeset_integrated.inc(10 + number)
+    assert total(server) == 21
+    with capturedLogs():
+        server.worker(1).die()
+    assert total(server) == 21, "while it is away"
+    server.reactor.advance(0)
+    server.worker(1).metrics.changeset_integrated.inc(100)
+    assert total(server) == 121
+
+
+def test_a_worker_that_does_not_answer_holds_nobody_up(server: WorkersFixture) -> None:
+    asked: list[Any] = []
+    server.workforce.figures().addCallback(asked.append)
+    server.reactor.advance(PATIENCE)
+    assert len(asked) == 1
+    server.run_all()  # what comes late hurts nobody
