@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bench.cases import is_more_better
 from bench.measure import Result
-from bench.summary import Spread, spread
+from bench.summary import Spread, short, spread
 
 WIDTH: Final = 9.0
 BAR: Final = 0.32
@@ -63,7 +63,7 @@ def _bars(axis: Any, panel: Sequence[Result]) -> None:
                 found.append(spread([run.figures[name] for run in result.runs[target]]))
         errors = [[each.median - each.least for each in found], [each.most - each.median for each in found]]
         bars = axis.barh(places, [each.median for each in found], 0.72 / len(targets), label=target, xerr=errors)
-        axis.bar_label(bars, [f"{each.median:,.4g}" for each in found], padding=3, fontsize=7)
+        axis.bar_label(bars, [short(each.median) for each in found], padding=3, fontsize=7)
     axis.set_yticks(range(len(panel)), [result.case.name for result in panel], fontsize=8)
     axis.invert_yaxis()
     axis.margins(x=0.15)
