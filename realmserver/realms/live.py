@@ -18,7 +18,7 @@ from __future__ import annotations  # those of functions within functions would 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -457,16 +457,18 @@ class LiveRealm(Generic[Body]):
         return batch
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
+        is_heavy = sum(waiting.size for waiting in batch) > HEAVY
+        computing = nullcontext() if is_heavy else self._house.computing
+
         def work(realm: Realm) -> Callable[[], None]:
             read_only = self._house.read_only()
             if read_only is not None:
                 reason = read_only
                 return lambda: self._put_off(batch, reason)
             with self._observer.integrating():
-                result = realm.integrate([waiting.upload for waiting in batch])
+                result = realm.integrate([waiting.upload for waiting in batch], computing)
             return lambda: self._integrated(batch, result)
 
-        is_heavy = sum(waiting.size for waiting in batch) > HEAVY
         self._run(work, [self._answer(waiting) for waiting in batch], is_heavy=is_heavy)
 
     def _put_off(self, batch: list[_Waiting], reason: RealmError) -> None:

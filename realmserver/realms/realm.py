@@ -6,7 +6,7 @@ them. ``realms.live`` keeps that order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -44,6 +44,9 @@ from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, Real
 DOWNLOAD_SIZE: Final = 1024 * 1024
 """Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows. A window must
 get through a slow line in less than the 120 s that a client waits for the PONG behind it (K25)."""
+
+NOBODY_ELSE: Final = nullcontext()
+"""Held where nobody else computes."""
 
 MAX_SALT: Final = (1 << 63) - 1
 
@@ -232,14 +235,19 @@ class Realm:
             client = snapshot.client(ident)
         return client.client_version if client is not None and client.salt == salt else 0
 
-    def integrate(self, uploads: Sequence[Upload]) -> Integration:
-        """Integrate ``uploads`` in one durable transaction. A bad upload is answered with its error and leaves no
-        trace; so does every later one of the same client file in the batch. Whatever else is raised (StoreError where
-        nothing could be made durable, BrokenRecord), all is as before, or read again before the next use."""
+    def integrate(
+        self, uploads: Sequence[Upload], computing: AbstractContextManager[object] = NOBODY_ELSE
+    ) -> Integration:
+        """Integrate ``uploads`` in one durable transaction; ``computing`` is held until that begins.
+
+        A bad upload is answered with its error and leaves no trace; so does every later one of the same client file in
+        the batch. Whatever else is raised (StoreError where nothing could be made durable, BrokenRecord), all is as
+        before, or read again before the next use.
+        """
         self._load_again()
         is_done = False
         try:
-            with self._store.snapshot() as self._snapshot:
+            with computing, self._store.snapshot() as self._snapshot:
                 batch = Batch(
                     self._history,
                     self._shape,

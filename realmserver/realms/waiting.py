@@ -5,6 +5,8 @@ trace. Runs on the thread of the Realms.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import Lock
 from typing import Final, Protocol, TypeVar
 
 from attrs import field, frozen
@@ -98,9 +100,11 @@ def anything_goes() -> RealmError | None:
 class House:
     """What the Realms of one server share: the ``room`` for what waits, and ``read_only``, which says why nothing may
     be written just now, None if it may; it is asked in worker threads. ``run_heavy`` runs work that may compute for
-    long (as ``fanout.Workers.run``); None: as any other work.
+    long (as ``fanout.Workers.run``); None: as any other work. ``computing`` is held by whoever computes, heavy work
+    apart: threads share one interpreter, and changing between them at every turn costs more than any of them gains.
     """
 
     room: WaitingRoom = field(factory=WaitingRoom)
     read_only: Callable[[], RealmError | None] = anything_goes
     run_heavy: Run | None = None
+    computing: AbstractContextManager[object] = field(factory=Lock)
