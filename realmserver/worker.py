@@ -11,11 +11,10 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner
 
@@ -37,9 +36,6 @@ from realmserver.process.server import SWITCH_INTERVAL
 from realmserver.realms.requests import LimitReached, RealmError
 from realmserver.store.lmdb_store import LmdbStore
 from realmserver.store.reserve import DiskReserve
-
-LOOK: Final = 1.0
-"""Seconds between two looks at what the front should hear of."""
 
 logger = log.get_logger("workers")
 
@@ -76,13 +72,12 @@ class Worker:
             metrics=metrics,
             read_only=read_only,
             on_failure=lambda realm: self._desk.realm_failed(realm),
+            quarantine_changed=lambda: reactor.callFromThread(self._desk.look),
         )
         self._desk = Desk(self._owner, self)
         self.link = Link(reactor, self._desk.heard, lambda: None, self.stop)
         self._desk.serve(self.link)
-        looking = TimerService(LOOK, self._desk.look)  # type: ignore[no-untyped-call]
-        for service in (DelayMeter(reactor, metrics), looking):
-            service.startService()
+        DelayMeter(reactor, metrics).startService()
 
     def stop(self) -> None:
         """Finish what was uploaded, close the Realms, and end."""

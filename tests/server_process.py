@@ -27,6 +27,9 @@ WORKERS: Final = int(os.environ.get("REALMSERVER_TEST_WORKERS", "0"))
 """``performance.workers`` of every server that a test starts and that does not say so itself: so the whole suite may be
 run against a server of several processes."""
 
+ONE_PROCESS: Final = ("workers", "backup: {enable: true", "realms_per_user", "upload_backlog")
+"""Settings that say something of WORKERS, cannot have them, or are counted by each of them for itself."""
+
 PORTS: Final = range(15_000, 32_000)
 """Below those that systems give to the outgoing connections of clients. While a server is away, a client that tries to
 reach it must neither take its port nor meet itself there."""
@@ -181,7 +184,7 @@ class ServerProcess:
 
 def _with_workers(settings: str) -> str:
     """``settings`` with WORKERS, unless they say something of it or cannot have it."""
-    if not WORKERS or "workers" in settings or "backup: {enable: true" in settings:
+    if not WORKERS or any(text in settings for text in ONE_PROCESS):
         return settings
     if "performance: {" in settings:
         return settings.replace("performance: {", f"performance: {{workers: {WORKERS}, ")

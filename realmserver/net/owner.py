@@ -58,7 +58,8 @@ class Owner:
     ``tokens`` verifies tokens in BIND. ``max_open_files``: Realms open at once; ``history_ttl``: seconds that history
     is kept, 0 = for ever; ``limits``: how much all of this may take, ``refused`` hears of what is turned down, and
     ``crowded`` of so much that waits that some have to wait with it. ``read_only`` says in worker threads why nothing
-    may be written, None if it may; ``on_failure`` hears of each Realm whose storage, or our code for it, failed.
+    may be written, None if it may; ``on_failure`` hears of each Realm whose storage, or our code for it, failed, and
+    ``quarantine_changed``, in any thread, of each that is set aside or is back.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Owner:
         metrics: Metrics,
         read_only: Callable[[], RealmError | None] = anything_goes,
         on_failure: Callable[[str], None] = lambda realm: None,
+        quarantine_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.reactor = reactor
         self.tokens = tokens
@@ -89,7 +91,7 @@ class Owner:
             self._workers,
             encode_download_body,
             max_open_files,
-            RealmFigures(metrics),
+            RealmFigures(metrics, quarantine_changed),
             FOLD_DELAY,
             House(self.shared.room, read_only, self._workers.run_heavy),
             history_ttl,

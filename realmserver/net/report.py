@@ -241,10 +241,12 @@ class ConnectionReport:
 
 
 class RealmFigures:
-    """What the figures hear of Realms (``realms.observer.Observer``)."""
+    """What the figures hear of Realms (``realms.observer.Observer``). ``quarantine_changed`` is called, in whatever
+    thread, when a Realm has been set aside or is back."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, quarantine_changed: Callable[[], None] = lambda: None) -> None:
         self._metrics = metrics
+        self._quarantine_changed = quarantine_changed
 
     def opened(self) -> None:
         self._metrics.realms_open.inc()
@@ -276,9 +278,11 @@ class RealmFigures:
             realm=realm,
             reason=reason.removeprefix(f"{realm}: "),
         )
+        self._quarantine_changed()
 
     def released(self, realm: str) -> None:
         log.info("Realm {realm} is in service again, the quarantine is over", realm=realm)
+        self._quarantine_changed()
 
 
 def ending_of(cause: Failure | None) -> str:

@@ -106,7 +106,7 @@ class Desk:
         self.link.tell(OF_THE_PROCESS, FAILED, realm.encode())
 
     def look(self) -> None:
-        """Tell the front what has changed of this process's state. To be called now and then."""
+        """Tell the front what has changed of this process's state, if anything has."""
         count = self._owner.quarantined
         if count != self._quarantined:
             self._quarantined = count

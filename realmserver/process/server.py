@@ -135,7 +135,10 @@ class Server(MultiService):
         watchdog = self._supervisor.watchdog(self._reactor)
         for service in (*parts.services, *((watchdog,) if watchdog is not None else ())):
             self.addService(service)  # type: ignore[no-untyped-call]
-        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except OSError as error:  # a process of ours that cannot be started
+            self._fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         for each in self._listeners:
             each.serve(parts.sites[each.section], parts.admission)
         self._reactor.callWhenRunning(self._running, parts)
