@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -19,9 +18,9 @@ from realmserver.metrics import Metrics
 from realmserver.net.conversation import Carrier, Talk, Upgrade
 from realmserver.net.holdings import Holdings
 from realmserver.net.intake import SLICE, Intake
-from realmserver.net.link import write_now
 from realmserver.net.report import ConnectionReport
 from realmserver.net.shared import Shared
+from realmserver.net.transports import abort_now, write_now
 
 MAX_FRAGMENTS: Final = 1024
 """Frames of one message. Real clients never fragment; without a bound empty frames would fill the memory for free."""
@@ -232,14 +231,8 @@ class SyncConnection(WebSocketServerProtocol):
         figures (one of ``metrics.ENDINGS``)."""
         self._frames.clear()
         self._report.dropped(reason, ending)
-        transport = self.transport
-        if transport is not None:
-            transport.abortConnection()
-            if isinstance(transport, TCPConnection):
-                # It would keep what nobody reads until the reactor's next round, and many may go in this one.
-                transport.dataBuffer = b""
-                transport._tempDataBuffer.clear()
-                transport._tempDataLen = 0
+        if self.transport is not None:
+            abort_now(self.transport)
 
     def pause_reading(self, reason: str) -> None:
         self._intake.pause(reason)

@@ -18,11 +18,11 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection as SocketTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from realmserver.log import get_logger
+from realmserver.net.transports import write_now
 
 log = get_logger("workers")
 
@@ -227,20 +227,3 @@ class Line:
         """The connection is over, as far as this end is concerned."""
         self._link.leave(self)
         self._is_full = False
-
-
-def write_now(transport: Any, data: bytes) -> None:
-    """Give the system ``data``, rather than in the reactor's next round, behind whatever is in it. What the system does
-    not take, or fails to, the reactor sees to."""
-    if (
-        isinstance(transport, SocketTransport)
-        and transport.connected
-        and not transport.disconnecting
-        and not (transport.dataBuffer or transport._tempDataBuffer)
-        and len(data) <= transport.SEND_LIMIT
-    ):
-        sent = transport.writeSomeData(data)
-        if isinstance(sent, int):
-            data = data[sent:]
-    if data and transport is not None:
-        transport.write(data)
