@@ -19,6 +19,7 @@ from attrs import frozen
 
 from realmserver.changeset.instructions import Key
 from realmserver.realms.apply import Applier
+from realmserver.realms.apply_plain import PlainApplier
 from realmserver.realms.schema import Column, Schema, Table, decode_table, encode_table
 from realmserver.realms.shape_places import ShapeFields
 from realmserver.realms.shape_records import (
@@ -84,6 +85,7 @@ class Shape:
         "_next_node",
         "_read",
         "applier",
+        "plain_applier",
         "schema",
     )
 
@@ -107,6 +109,7 @@ class Shape:
         self._found: ShapeFields | None = None
         self._found_key: Key | None = None
         self.applier = Applier(self)
+        self.plain_applier = PlainApplier(self)
 
     # Batches
 
