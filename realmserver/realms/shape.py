@@ -276,8 +276,14 @@ class Shape:
 
     def create(self, table: Table, key: Key) -> None:
         at = (table.id, key)
-        if self.get(at) is None:
-            self.put(at, EMPTY_OBJECT)
+        for layer in reversed(self._layers):
+            if at in layer:
+                if layer[at] is None:
+                    self.put(at, EMPTY_OBJECT)
+                return
+        record = self._cache.get(at, _NOTHING)
+        if record is None or (record is _NOTHING and self._read(store_key(at)) is None):
+            self.put(at, EMPTY_OBJECT)  # what the cache would learn, it is told when this is durable
 
     def erase(self, table: Table, key: Key) -> None:
         at = (table.id, key)
