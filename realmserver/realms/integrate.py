@@ -337,10 +337,13 @@ def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:
     if upload.entries and upload.entries[-1].client_version > progress.client_version:
         last = upload.entries[-1]
         progress = UploadCursor(last.client_version, last.server_version)
-    if progress.client_version > client.client_version:
-        client = evolve(
-            client,
-            client_version=progress.client_version,
-            base_version=max(client.base_version, progress.server_version),
-        )
-    return evolve(client, locked_version=max(client.locked_version, upload.locked_version), last_seen=now)
+    client_version, base_version = client.client_version, client.base_version
+    if progress.client_version > client_version:
+        client_version, base_version = progress.client_version, max(base_version, progress.server_version)
+    return evolve(
+        client,
+        client_version=client_version,
+        base_version=base_version,
+        locked_version=max(client.locked_version, upload.locked_version),
+        last_seen=now,
+    )

@@ -333,8 +333,9 @@ def _size(commit: Commit) -> int:
 
 
 def _write(txn: Writing, commit: Commit) -> None:
-    rows = ((records.number_key(entry.version), records.pack_entry(entry)) for entry in commit.entries)
-    txn.put_all(LOG, rows, last=True)
+    if commit.entries:
+        rows = ((records.number_key(entry.version), records.pack_entry(entry)) for entry in commit.entries)
+        txn.put_all(LOG, rows, last=True)
     for ident, client in commit.clients.items():
         txn.put(CLIENTS, records.number_key(ident), records.pack_client(client))
     for ident, base in commit.trim.items():
@@ -375,6 +376,8 @@ def _sweep(name: str, txn: Writing, base: int, limit: int) -> int:
 
 
 def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) -> None:
+    if not changes:
+        return
     txn.put_all(table, ((key, value) for key, value in changes.items() if value is not None))
     for key, value in changes.items():
         if value is None:
