@@ -4,7 +4,7 @@ Most uploads meet nothing, are stored as they came, and nobody has to look at th
 integrates works with this interface, and asks for instructions only where they count (:func:`instructions_of`). It is
 there twice, with the same bytes and the same judgement for every input: here, on top of ``changeset`` and of the merge
 of this package, for people to read; and as machine code made of Rust, which never makes the objects (``native/``).
-:mod:`realmserver.merge.core` chooses.
+Who integrates asks ``realms.core``, which chooses.
 """
 
 from collections.abc import Sequence

@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
-from realmserver.merge.core import CompactChangeset, parse, summary_of
 from realmserver.merge.summaries import HistoryIndex, Summary, union
+from realmserver.realms.core import CompactChangeset, parse, summary_of
 from realmserver.store.interface import LogEntry
 
 MAX_CACHED_INSTRUCTIONS: Final = 50_000

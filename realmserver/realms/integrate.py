@@ -17,10 +17,10 @@ from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction, PathInstruction
 from realmserver.changeset.text import describe
-from realmserver.merge.core import CompactChangeset, instructions_of, let_go, merge, parse, release, summary_of
 from realmserver.merge.errors import TransformError
 from realmserver.merge.summaries import Summary
 from realmserver.realms.apply import any_may_drop, may_drop
+from realmserver.realms.core import CompactChangeset, instructions_of, let_go, merge, parse, release, summary_of
 from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, may_need_more, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (

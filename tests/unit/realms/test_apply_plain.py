@@ -9,8 +9,8 @@ from realmserver.changeset import instructions as ins
 from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, CreateObject, Instruction, Key, Payload, Update
-from realmserver.merge.core import parse
 from realmserver.realms import apply_plain
+from realmserver.realms.core import parse
 from realmserver.realms.shape import Shape
 
 KEYS: list[tuple[str, Key]] = [

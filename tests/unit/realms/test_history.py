@@ -5,9 +5,9 @@ from realm_tools import create, data, insert, schema, set_n
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.instructions import ARRAY_INSERT, TYPE_INT, AddColumn, EraseObject, EraseTable
-from realmserver.merge.core import instructions_of, merge, parse
 from realmserver.merge.summaries import HistoryIndex, Summary, summarize
 from realmserver.realms import history as module
+from realmserver.realms.core import instructions_of, merge, parse
 from realmserver.realms.history import History
 from realmserver.store.interface import LogEntry
 

@@ -13,9 +13,9 @@ from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import TYPE_INT, BadChangeset, Changeset, CreateObject, Instruction, Payload
 from realmserver.changeset.text import describe
-from realmserver.merge.core import instructions_of
 from realmserver.merge.errors import TransformError
 from realmserver.realms import history
+from realmserver.realms.core import instructions_of
 from realmserver.realms.mirror import ClientHistory
 from realmserver.realms.realm import Realm
 from realmserver.realms.requests import DownloadCursor, RealmError, Upload, UploadCursor, UploadDone, UploadEntry

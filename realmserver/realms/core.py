@@ -1,4 +1,4 @@
-"""The core of integration, to whom its names are the interface of :mod:`realmserver.merge.compact`."""
+"""The core of integration: what :mod:`realmserver.merge.compact` describes."""
 
 from realmserver.merge.compact import (
     CompactChangeset,
