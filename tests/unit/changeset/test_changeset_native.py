@@ -21,6 +21,7 @@ from realmserver.changeset.instructions import (
     BadChangeset,
     Changeset,
     CreateObject,
+    Instruction,
     Payload,
     Update,
 )
@@ -162,7 +163,7 @@ def test_a_changeset_without_instructions_is_no_bytes() -> None:
 
 
 def test_many_objects_and_writes_are_counted_once() -> None:
-    made = []
+    made: list[Instruction] = []
     for number in [*range(40), *range(40)]:
         made.append(CreateObject("C", (TYPE_INT, number)))
         made.append(Update("C", (TYPE_INT, number), f"f{number}", [], Payload(TYPE_INT, 1)))
