@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from realmserver.changeset.encode import encode
+from realmserver.changeset.encode import encode, reset_offsets
 from realmserver.changeset.instructions import (
     TYPE_LINK,
     TYPE_NULL,
@@ -73,3 +73,13 @@ def _target(payload: Payload) -> tuple[str, int]:
     assert isinstance(payload.value, tuple)
     target, key = payload.value
     return target, key[0]
+
+
+def settle(changeset: Changeset) -> None:
+    """What ``CompactChangeset.settle`` should do: as if it had been parsed from its canonical bytes."""
+    data = encode(changeset)
+    changeset.instructions = [each for each in changeset.instructions if not each.discarded]
+    if not data:
+        changeset.strings, changeset.numbers = [], {}
+    reset_offsets(changeset)
+    changeset.dirty = False

@@ -131,7 +131,7 @@ impl Writer<'_> {
             Key::Null => {}
             Key::Int(value) => self.integer(value),
             Key::String(name) => self.reference(name),
-            Key::GlobalKey(high, low) => {
+            Key::Global(high, low) => {
                 self.unsigned(high.into());
                 self.unsigned(low.into());
             }

@@ -59,7 +59,7 @@ pub enum Key {
     Null,
     Int(i64),
     String(Name),
-    GlobalKey(u64, u64),
+    Global(u64, u64),
     ObjectId([u8; 12]),
     Uuid([u8; 16]),
 }
@@ -70,7 +70,7 @@ impl Key {
             Key::Null => TYPE_NULL,
             Key::Int(_) => TYPE_INT,
             Key::String(_) => TYPE_STRING,
-            Key::GlobalKey(..) => TYPE_GLOBAL_KEY,
+            Key::Global(..) => TYPE_GLOBAL_KEY,
             Key::ObjectId(_) => TYPE_OBJECT_ID,
             Key::Uuid(_) => TYPE_UUID,
         }

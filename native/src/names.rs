@@ -51,9 +51,37 @@ impl<'a, 'py> Names<'a, 'py> {
             Key::Null => (number, py.None()).into_pyobject(py),
             Key::Int(value) => (number, value).into_pyobject(py),
             Key::String(name) => (number, self.name(name)?).into_pyobject(py),
-            Key::GlobalKey(high, low) => (number, (high, low)).into_pyobject(py),
+            Key::Global(high, low) => (number, (high, low)).into_pyobject(py),
             Key::ObjectId(bytes) => (number, PyBytes::new(py, &bytes)).into_pyobject(py),
             Key::Uuid(bytes) => (number, PyBytes::new(py, &bytes)).into_pyobject(py),
         }
     }
+}
+
+/// The place of an instruction in words for a log, as `realmserver.merge.places.describe`.
+pub fn describe(
+    py: Python<'_>,
+    changeset: &Changeset,
+    instruction: &Instruction,
+) -> PyResult<String> {
+    let mut names = Names::new(py, changeset);
+    let mut text = quoted(names.name(instruction.table)?.as_any())?;
+    if instruction.is_on_object() {
+        let value = names.key(changeset.key(instruction))?.get_item(1)?;
+        text += &format!("[{}]", quoted(&value)?);
+    }
+    if instruction.is_on_path() || matches!(instruction.op, ADD_COLUMN | ERASE_COLUMN) {
+        text += &format!(".{}", quoted(names.name(instruction.field)?.as_any())?);
+    }
+    for element in changeset.path(instruction) {
+        text += &match *element {
+            Element::Index(index) => format!("[{index}]"),
+            Element::Name(name) => format!("[{}]", quoted(names.name(name)?.as_any())?),
+        };
+    }
+    Ok(text)
+}
+
+fn quoted(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(value.repr()?.to_str()?.to_owned())
 }

@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
             TYPE_NULL => Ok(Key::Null),
             TYPE_GLOBAL_KEY => {
                 let high = self.unsigned(LONG_BYTES, u64::MAX)?;
-                Ok(Key::GlobalKey(high, self.unsigned(LONG_BYTES, u64::MAX)?))
+                Ok(Key::Global(high, self.unsigned(LONG_BYTES, u64::MAX)?))
             }
             _ => Err(Bad),
         }
