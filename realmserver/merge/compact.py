@@ -1,10 +1,10 @@
 """A changeset on its way through the server: as its bytes and what it touches, not as instructions.
 
 Most uploads meet nothing, are stored as they came, and nobody has to look at their instructions one by one. So whoever
-integrates works with this interface, and asks for instructions only where they count (:func:`instructions_of`). It is
-there twice, with the same bytes and the same judgement for every input: here, on top of ``changeset`` and of the merge
-of this package, for people to read; and as machine code made of Rust, which never makes the objects (``native/``).
-Who integrates asks ``realms.core``, which chooses.
+integrates works with this interface, and asks for instructions only where they count. It is there twice, with the same
+bytes and the same judgement for every input: here, on top of ``changeset`` and of the merge of this package, for people
+to read; and as machine code made of Rust, which never makes the objects (``native/``). Who integrates asks
+``realms.core``, which chooses.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from realmserver.changeset.instructions import (
     Update,
 )
 from realmserver.merge.objects import Budget
-from realmserver.merge.summaries import Reference, Summary, summarize
+from realmserver.merge.summaries import Reference, summarize
 from realmserver.merge.walk import merge as merge_changesets
 
 Objects = tuple[tuple[str, Key, bool], ...]
@@ -130,26 +130,3 @@ def merge(incoming: Sequence[CompactChangeset], local: Sequence[CompactChangeset
     budget = Budget(meetings)
     merge_changesets([each.changeset for each in incoming], [each.changeset for each in local], budget)
     return budget.left
-
-
-def summary_of(compact: CompactChangeset) -> Summary:
-    """What it touches."""
-    return Summary(compact.references(), compact.destructive())
-
-
-def release(compact: CompactChangeset) -> None:
-    """``compact`` is not needed any more."""
-    let_go(compact.changeset)
-
-
-def let_go(changeset: Changeset) -> None:
-    """Give the memory back in small pieces: all at once, that of a million instructions would hold the interpreter, and
-    with it every other thread, for half a second."""
-    instructions = changeset.instructions
-    while instructions:
-        del instructions[-1000:]
-
-
-def instructions_of(compact: CompactChangeset) -> Changeset:
-    """The changeset as instructions. They are its own: whoever changes them leaves ``compact`` to its fate."""
-    return compact.changeset

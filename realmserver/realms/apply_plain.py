@@ -8,8 +8,8 @@ write is judged once, for as long as the schema stays as it is, and of the conte
 from typing import Final
 
 from realmserver.changeset.instructions import TYPE_LINK, BadChangeset, CreateObject, Key, Payload, Update
+from realmserver.merge.compact import Objects, Writes
 from realmserver.realms.checks import check_key, check_value, table_of
-from realmserver.realms.core import Objects, Writes
 from realmserver.realms.places import Model
 from realmserver.realms.schema import Schema, Table
 
