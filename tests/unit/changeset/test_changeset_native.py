@@ -29,7 +29,7 @@ from realmserver.changeset.reader import MAX_PATH, MAX_STRING
 
 native: Any = pytest.importorskip("realmserver._native")
 
-many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def accepted(data: bytes, *, clear_types: bool = True) -> bool:
@@ -179,9 +179,3 @@ def test_long_input_is_read_the_same() -> None:
     made = [Update("C", (TYPE_STRING, f"key {n}"), "f", [], Payload(TYPE_STRING, "v" * 50)) for n in range(3000)]
     assert accepted(encode(Changeset(list(made))))
     assert accepted(ClientWriter(lambda: False).changeset(Changeset(list(made))))
-
-
-def test_time_and_origin_can_be_set() -> None:
-    made = native.parse(b"", 1, 2, True)
-    made.timestamp, made.origin = 2**63, 4
-    assert (made.timestamp, made.origin) == (2**63, 4)

@@ -57,7 +57,7 @@ from realmserver.merge.walk import merge
 
 native: Any = pytest.importorskip("realmserver._native")
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PLENTY = sys.maxsize
 
