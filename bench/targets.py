@@ -130,16 +130,18 @@ class Checkout:
 
     def facts(self) -> dict[str, object]:
         ask = (
-            "import json, platform, realmserver.changeset.decode as module; "
-            "print(json.dumps([platform.python_version(), not module.__file__.endswith('.py')]))"
+            "import json, platform, importlib.util, realmserver.changeset.decode as module; "
+            "core = importlib.util.find_spec('realmserver._native'); "
+            "print(json.dumps([platform.python_version(), not module.__file__.endswith('.py'), core is not None]))"
         )
         if not self.python.exists():
             raise SystemExit(f"{self.directory} has no .venv: call tools/environment there")
         answer = subprocess.run([self.python, "-c", ask], cwd=self.directory, capture_output=True, text=True)
         if answer.returncode:
             raise SystemExit(f"{self.directory} cannot be started:\n{answer.stderr}")
-        python, is_compiled = json.loads(answer.stdout)
-        return {"commit": _commit(self.directory), "python": python, "compiled": is_compiled, "settings": self.settings}
+        python, is_compiled, has_core = json.loads(answer.stdout)
+        build = {"compiled": is_compiled, "core": has_core}
+        return {"commit": _commit(self.directory), "python": python, **build, "settings": self.settings}
 
     def start(self, directory: Path) -> Started:
         sections = merged({"limits": LIMITS}, self.settings)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from realmserver._build import IS_COMPILED
+from realmserver._build import IS_PURE
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def run_pure(module: str, main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """What ``main``, of ``module``, returns for the arguments; where ``realmserver`` is compiled, in another process
-    that has a copy of it without machine code."""
-    if not IS_COMPILED:
+    """What ``main``, of ``module``, returns for the arguments; where ``realmserver`` has machine code, in another
+    process that has a copy of it without."""
+    if IS_PURE:
         return main(arguments)
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "realmserver")

@@ -203,7 +203,7 @@ class Metrics:
         }
         self._certificate: Gauge | None = None
         Gauge(
-            "ros_build_info", "The server's version, and whether it runs compiled.", ("version", "build"),
+            "ros_build_info", "The server's version, and what of it is compiled.", ("version", "build"),
             registry=self.registry,
         ).labels(__version__, BUILD).set(1)  # fmt: skip
         ProcessCollector(registry=self.registry)

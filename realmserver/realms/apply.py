@@ -435,7 +435,9 @@ def may_drop(instruction: Instruction, schema: Schema) -> bool:
     its path touches a Mixed place or a list of embedded objects (``spec/merge.md`` 8.6). Judged on ``schema`` alone."""
     if not isinstance(instruction, PathInstruction):
         return False
-    return any(
-        column.mixed or (column.embedded and column.collection == COLLECTION_LIST)
-        for column, _ in columns_on_path(instruction, schema)
-    )
+    return any(column.may_drop for column, _ in columns_on_path(instruction, schema))
+
+
+def any_may_drop(schema: Schema) -> bool:
+    """Whether :func:`may_drop` can be true of any instruction."""
+    return any(table.may_drop for table in schema.tables.values())

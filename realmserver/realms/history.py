@@ -11,10 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
-from realmserver.changeset.decode import decode
-from realmserver.changeset.encode import encode, reset_offsets
-from realmserver.changeset.instructions import Changeset
-from realmserver.merge.summaries import HistoryIndex, Summary, summarize, union
+from realmserver.merge.summaries import HistoryIndex, Summary, union
+from realmserver.realms.core import CompactChangeset, parse, summary_of
 from realmserver.store.interface import LogEntry
 
 MAX_CACHED_INSTRUCTIONS: Final = 50_000
@@ -36,7 +34,7 @@ ReadEntry = Callable[[int], LogEntry]
 class _Cached:
     """A parsed reciprocal; ``size`` is the number of instructions it was counted with (a merge may add some)."""
 
-    changeset: Changeset
+    changeset: CompactChangeset
     size: int
 
 
@@ -85,7 +83,7 @@ class History:
         met: list[int] = []
         references = 0
         for entry in entries():
-            summary = summarize(decode(entry.changeset))
+            summary = _summary(entry)
             references += len(summary.references)
             if references <= MAX_SQUASH_REFERENCES:
                 known.append((entry.version, summary))
@@ -105,7 +103,7 @@ class History:
         self._origins.clear()
         met: list[int] = []
         for entry in map(read, range(base + 1, current + 1)):
-            summary = summarize(decode(entry.changeset))
+            summary = _summary(entry)
             self.added(entry, summary)
             if entry.origin != ident and run.meets(summary):
                 met.append(entry.version)
@@ -113,7 +111,7 @@ class History:
 
     # Reciprocal histories: entry (file ident, version) is how the log's entry `version` looks to that client file.
 
-    def cached_reciprocal(self, ident: int, version: int) -> Changeset | None:
+    def cached_reciprocal(self, ident: int, version: int) -> CompactChangeset | None:
         """The parsed reciprocal, if it is in memory."""
         cached = self._reciprocals.get((ident, version))
         if cached is None:
@@ -121,13 +119,10 @@ class History:
         self._reciprocals.move_to_end((ident, version))
         return cached.changeset
 
-    def load_reciprocal(self, ident: int, entry: LogEntry, stored: bytes | None) -> Changeset:
+    def load_reciprocal(self, ident: int, entry: LogEntry, stored: bytes | None) -> CompactChangeset:
         """Parse and keep the reciprocal of ``entry``. ``stored``: its transformed form, None = as in the log."""
-        changeset = decode(
-            entry.changeset if stored is None else stored,
-            timestamp=entry.timestamp,
-            origin=entry.origin or SERVER_FILE_IDENT,
-        )
+        data = entry.changeset if stored is None else stored
+        changeset = parse(data, entry.timestamp, entry.origin or SERVER_FILE_IDENT, True)
         self._keep((ident, entry.version), changeset)
         return changeset
 
@@ -149,17 +144,16 @@ class History:
             if version <= base:
                 self._drop((ident, version))
             elif cached.changeset.dirty:
-                data = encode(cached.changeset)
-                changed.append((version, data))
-                _settle(cached.changeset, is_empty=not data)
+                cached.changeset.settle()
+                changed.append((version, cached.changeset.canonical()))
                 self._keep((ident, version), cached.changeset)
         while self._cached_instructions > MAX_CACHED_INSTRUCTIONS:
             self._drop(next(iter(self._reciprocals)))
         return changed
 
-    def _keep(self, key: tuple[int, int], changeset: Changeset) -> None:
+    def _keep(self, key: tuple[int, int], changeset: CompactChangeset) -> None:
         self._drop(key)
-        cached = self._reciprocals[key] = _Cached(changeset, len(changeset.instructions))
+        cached = self._reciprocals[key] = _Cached(changeset, changeset.size)
         self._cached_instructions += cached.size
 
     def _drop(self, key: tuple[int, int]) -> None:
@@ -168,10 +162,5 @@ class History:
             self._cached_instructions -= cached.size
 
 
-def _settle(changeset: Changeset, *, is_empty: bool) -> None:
-    """Make a transformed changeset as if it had been parsed from its canonical bytes."""
-    changeset.instructions = [each for each in changeset.instructions if not each.discarded]
-    if is_empty:
-        changeset.strings, changeset.numbers = [], {}
-    reset_offsets(changeset)
-    changeset.dirty = False
+def _summary(entry: LogEntry) -> Summary:
+    return summary_of(parse(entry.changeset, entry.timestamp, entry.origin, True))

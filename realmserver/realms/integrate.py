@@ -7,28 +7,20 @@ sender had not seen, applied to the Realm's shape, and becomes log entries; what
 Nothing here writes to a store. The caller makes the commit durable, and tells History and Shape how that ended.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final
 
 from attrs import Factory, define, evolve, frozen
 
-from realmserver.changeset.decode import decode_canonical
+from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
-from realmserver.changeset.instructions import (
-    ERASE_COLUMN,
-    BadChangeset,
-    Changeset,
-    EraseColumn,
-    Instruction,
-    PathInstruction,
-)
+from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction, PathInstruction
 from realmserver.changeset.text import describe
 from realmserver.merge.errors import TransformError
-from realmserver.merge.objects import Budget
-from realmserver.merge.summaries import Summary, summarize
-from realmserver.merge.walk import merge
-from realmserver.realms.apply import may_drop
+from realmserver.merge.summaries import Summary
+from realmserver.realms.apply import any_may_drop, may_drop
+from realmserver.realms.core import CompactChangeset, instructions_of, let_go, merge, parse, release, summary_of
 from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, may_need_more, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (
@@ -61,12 +53,12 @@ millions, by a client that means no good."""
 
 @frozen
 class Incoming:
-    """One uploaded changeset on its way: its header, its value, and its canonical bytes as it came."""
+    """One uploaded changeset on its way: its header, what it is, and what it touched as it came."""
 
     entry: UploadEntry
-    changeset: Changeset
-    canonical: bytes
+    changeset: CompactChangeset
     summary: Summary
+    clear_types: bool
 
 
 @define
@@ -74,8 +66,9 @@ class Work:
     """What one upload has done so far; the batch takes it over when all of it is good.
 
     ``current`` is the server version that the whole upload is merged with, ``touched`` the versions whose reciprocals
-    it has met, ``budget`` bounds its merges. ``mended`` counts the instructions that were left out or replaced,
-    ``told`` describes the first of them. ``erased``: the columns (class, name) that others have erased meanwhile.
+    it has met, ``meetings`` what its merges may still take. ``mended`` counts the instructions that were left out or
+    replaced, ``told`` describes the first of them. ``erased``: the columns (class, name) that others have erased
+    meanwhile.
     """
 
     ident: int
@@ -83,7 +76,7 @@ class Work:
     size: int
     tolerant: bool
     required_protocol: int
-    budget: Budget
+    meetings: int
     merged: bool = False
     touched: set[int] = Factory(set)
     erased: set[tuple[str, str]] = Factory(set)
@@ -133,7 +126,7 @@ class Batch:
             self._size,
             self._tolerant,
             self._required_protocol,
-            Budget(MAX_MEETINGS),
+            MAX_MEETINGS,
         )
         self._shape.begin()
         incoming: list[Incoming] = []
@@ -149,7 +142,7 @@ class Batch:
             raise BadUpload(str(error)) from error
         finally:
             for item in incoming:
-                _let_go(item.changeset)
+                release(item.changeset)
         self._shape.commit()
         client = advance(client, upload, self._now)
         self._accept(work, client)
@@ -168,16 +161,12 @@ class Batch:
         base_version = self._snapshot.head.base_version
         if entry.server_version < base_version and client.start_version != base_version:
             raise expired(client.ident, self._snapshot.head)
+        clear_types = upload.protocol >= NESTED_COLLECTIONS
         try:
-            changeset, canonical = decode_canonical(
-                entry.changeset,
-                timestamp=entry.timestamp,
-                origin=client.ident,
-                clear_types=upload.protocol >= NESTED_COLLECTIONS,
-            )
+            changeset = parse(entry.changeset, entry.timestamp, client.ident, clear_types)
         except BadChangeset as error:
             raise BadUpload(f"changeset {entry.client_version}: {error}") from error
-        return Incoming(entry, changeset, canonical, summarize(changeset))
+        return Incoming(entry, changeset, summary_of(changeset), clear_types)
 
     def _integrate_run(self, work: Work, base: int, run: Sequence[Incoming]) -> None:
         """Merge and apply the changesets of one base version (a run of 8.2)."""
@@ -188,8 +177,9 @@ class Batch:
         if versions:
             work.merged = True
             local = [self._reciprocal(work, version) for version in versions]
-            work.erased.update(_erased_columns(local))
-            merge([item.changeset for item in run], local, work.budget)
+            for changeset in local:
+                work.erased.update(changeset.erased_columns())
+            work.meetings = merge([item.changeset for item in run], local, work.meetings)
         for item in run:
             self._apply(work, item)
 
@@ -203,7 +193,7 @@ class Batch:
     def _read_entry(self, version: int) -> LogEntry:
         return self._entries.get(version) or self._snapshot.entry(version)
 
-    def _reciprocal(self, work: Work, version: int) -> Changeset:
+    def _reciprocal(self, work: Work, version: int) -> CompactChangeset:
         work.touched.add(version)
         changeset = self._history.cached_reciprocal(work.ident, version)
         if changeset is not None:
@@ -215,26 +205,11 @@ class Batch:
 
     def _apply(self, work: Work, item: Incoming) -> None:
         """Apply a merged changeset to the shape, and make the log entry that it becomes."""
-        changeset = item.changeset
-        applier = self._shape.applier
-        for place, instruction in enumerate(changeset.instructions):
-            if instruction.discarded:
-                continue
-            if work.erased and self._is_about_erased(work, instruction):
-                _leave_out(work, changeset, instruction, "its column was erased at the same time")
-                continue
-            try:
-                applier.apply(instruction)
-            except BadChangeset as error:
-                if not self._is_known_fault(work, instruction):
-                    raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
-                self._mend(work, changeset, place, str(error))
-            if work.required_protocol < HIGHEST and may_need_more(changeset.instructions[place]):
-                # Judged by the schema as it is now: what follows may erase the column.
-                work.required_protocol = max(
-                    work.required_protocol, required_protocol(changeset.instructions[place], applier.schema)
-                )
-        data = encode(changeset) if changeset.dirty else item.canonical
+        plain = None if work.erased else item.changeset.plain()
+        if plain is not None and self._shape.plain_applier.apply(*plain):
+            data = item.changeset.canonical()
+        else:
+            data = self._apply_each(work, item)
         work.size += len(data)
         work.entries.append(
             LogEntry(
@@ -248,8 +223,36 @@ class Batch:
             )
         )
         work.summaries.append(item.summary)
-        if work.merged and not work.tolerant:
-            work.tolerant = any(may_drop(each, applier.schema) for each in changeset.instructions)
+        schema = self._shape.schema
+        if work.merged and not work.tolerant and any_may_drop(schema):
+            uploaded = decode(item.entry.changeset, clear_types=item.clear_types).instructions
+            work.tolerant = any(may_drop(each, schema) for each in uploaded)
+
+    def _apply_each(self, work: Work, item: Incoming) -> bytes:
+        """Apply a merged changeset, instruction by instruction. Returns its canonical bytes, as it is to be stored."""
+        applier = self._shape.applier
+        changeset = instructions_of(item.changeset)
+        try:
+            for place, instruction in enumerate(changeset.instructions):
+                if instruction.discarded:
+                    continue
+                if work.erased and self._is_about_erased(work, instruction):
+                    _leave_out(work, changeset, instruction, "its column was erased at the same time")
+                    continue
+                try:
+                    applier.apply(instruction)
+                except BadChangeset as error:
+                    if not self._is_known_fault(work, instruction):
+                        raise BadUpload(f"changeset {item.entry.client_version}: {error}") from error
+                    self._mend(work, changeset, place, str(error))
+                if work.required_protocol < HIGHEST and may_need_more(changeset.instructions[place]):
+                    # Judged by the schema as it is now: what follows may erase the column.
+                    work.required_protocol = max(
+                        work.required_protocol, required_protocol(changeset.instructions[place], applier.schema)
+                    )
+            return encode(changeset) if changeset.dirty else item.changeset.canonical()
+        finally:
+            let_go(changeset)
 
     def _is_known_fault(self, work: Work, instruction: Instruction) -> bool:
         """Whether a known fault of the rules (8.6) can be why ``instruction`` does not apply.
@@ -320,13 +323,6 @@ def _tell(work: Work, text: str) -> None:
         work.told.append(text)
 
 
-def _erased_columns(side: Sequence[Changeset]) -> Iterator[tuple[str, str]]:
-    for changeset in side:
-        for instruction in changeset.instructions:
-            if instruction.op == ERASE_COLUMN and isinstance(instruction, EraseColumn) and not instruction.discarded:
-                yield instruction.table, instruction.field
-
-
 def expired(ident: int, head: Head) -> ClientFileExpired:
     """The error for a client file that would need history from before the log begins."""
     return ClientFileExpired(
@@ -341,18 +337,13 @@ def advance(client: ClientFile, upload: Upload, now: int) -> ClientFile:
     if upload.entries and upload.entries[-1].client_version > progress.client_version:
         last = upload.entries[-1]
         progress = UploadCursor(last.client_version, last.server_version)
-    if progress.client_version > client.client_version:
-        client = evolve(
-            client,
-            client_version=progress.client_version,
-            base_version=max(client.base_version, progress.server_version),
-        )
-    return evolve(client, locked_version=max(client.locked_version, upload.locked_version), last_seen=now)
-
-
-def _let_go(changeset: Changeset) -> None:
-    """Give the memory back in small pieces: all at once, that of a million instructions would hold the interpreter, and
-    with it every other thread, for half a second."""
-    instructions = changeset.instructions
-    while instructions:
-        del instructions[-1000:]
+    client_version, base_version = client.client_version, client.base_version
+    if progress.client_version > client_version:
+        client_version, base_version = progress.client_version, max(base_version, progress.server_version)
+    return evolve(
+        client,
+        client_version=client_version,
+        base_version=base_version,
+        locked_version=max(client.locked_version, upload.locked_version),
+        last_seen=now,
+    )

@@ -6,7 +6,7 @@ them. ``realms.live`` keeps that order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -39,14 +39,11 @@ from realmserver.realms.retention import SWEEP_RECORDS, give_up, next_step, read
 from realmserver.realms.shape import Shape
 from realmserver.realms.squash import Squash, read_squash, squash_step
 from realmserver.realms.stored_reading import StoredReader
-from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
+from realmserver.store.interface import NOBODY_ELSE, ClientFile, Commit, Head, LogEntry, RealmStore, Snapshot
 
 DOWNLOAD_SIZE: Final = 1024 * 1024
 """Bytes of changesets after which one DOWNLOAD ends and the next begins: large Realms travel in windows. A window must
 get through a slow line in less than the 120 s that a client waits for the PONG behind it (K25)."""
-
-NOBODY_ELSE: Final = nullcontext()
-"""Held where nobody else computes."""
 
 MAX_SALT: Final = (1 << 63) - 1
 
@@ -238,7 +235,8 @@ class Realm:
     def integrate(
         self, uploads: Sequence[Upload], computing: AbstractContextManager[object] = NOBODY_ELSE
     ) -> Integration:
-        """Integrate ``uploads`` in one durable transaction; ``computing`` is held until that begins.
+        """Integrate ``uploads`` in one durable transaction; ``computing`` is held but for the
+        time that the disk takes.
 
         A bad upload is answered with its error and leaves no trace; so does every later one of the same client file in
         the batch. Whatever else is raised (StoreError where nothing could be made durable, BrokenRecord), all is as
@@ -257,20 +255,21 @@ class Realm:
                     mended=self._mended,
                 )
                 answers = tuple(_integrate_each(batch, uploads))
-            self._snapshot = None
-            commit = batch.commit
-            if commit.clients:
+                commit = batch.commit
                 commit.schema, commit.shape, commit.shape_prefixes = self._shape.changes()
-                self._append(commit)
-                self._shape.settle()
+            self._snapshot = None
+            if commit.clients:
+                self._append(commit, computing)
+                with computing:
+                    self._shape.settle()
             is_done = True
         finally:
             if not is_done:
                 self._load()
         return Integration(answers, tuple(commit.entries), self._head)
 
-    def _append(self, commit: Commit) -> None:
-        self._head = self._store.append(self._head.version, self._head.epoch, commit)
+    def _append(self, commit: Commit, computing: AbstractContextManager[object] = NOBODY_ELSE) -> None:
+        self._head = self._store.append(self._head.version, self._head.epoch, commit, computing)
 
     def _read_shape(self, key: bytes) -> bytes | None:
         if self._snapshot is None:

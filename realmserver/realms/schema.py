@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen
 
 from realmserver.changeset.instructions import (
     COLLECTION_DICTIONARY,
+    COLLECTION_LIST,
     COLLECTION_SINGLE,
     TABLE_EMBEDDED,
     TYPE_LINK,
@@ -69,6 +70,12 @@ class Column:
             self.collection == COLLECTION_SINGLE and self.type != TYPE_MIXED and not self.embedded and not self.primary
         )
 
+    @property
+    def may_drop(self) -> bool:
+        """Whether an instruction that touches a place of this column may be dropped after a merge (``spec/merge.md``
+        8.6)."""
+        return self.mixed or (self.embedded and self.collection == COLLECTION_LIST)
+
 
 @frozen(eq=False)
 class Table:
@@ -77,7 +84,8 @@ class Table:
     ``kind`` is one of TABLE_TOP_LEVEL, TABLE_EMBEDDED, TABLE_ASYMMETRIC. ``columns`` are by name, the primary key's
     among them. ``next_column`` is the number of the next column. ``mixed_target``: some Mixed place of another class
     has held a link to this one; a client then keeps a hidden column here for good and can never erase the class.
-    ``targets`` are the classes that its columns link to.
+    ``targets`` are the classes that its columns link to. ``may_drop``: some instruction on its objects may be dropped
+    rather than refused after a merge (``apply.may_drop``).
     """
 
     id: int
@@ -88,10 +96,15 @@ class Table:
     next_column: int = 1
     mixed_target: bool = False
     targets: frozenset[str] = field(init=False)
+    may_drop: bool = field(init=False)
 
     @targets.default
     def _targets(self) -> frozenset[str]:
         return frozenset(column.target for column in self.columns.values() if column.type == TYPE_LINK)
+
+    @may_drop.default
+    def _may_drop(self) -> bool:
+        return any(column.may_drop for column in self.columns.values())
 
     @property
     def embedded(self) -> bool:

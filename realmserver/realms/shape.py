@@ -19,6 +19,7 @@ from attrs import frozen
 
 from realmserver.changeset.instructions import Key
 from realmserver.realms.apply import Applier
+from realmserver.realms.apply_plain import PlainApplier
 from realmserver.realms.schema import Column, Schema, Table, decode_table, encode_table
 from realmserver.realms.shape_places import ShapeFields
 from realmserver.realms.shape_records import (
@@ -84,6 +85,7 @@ class Shape:
         "_next_node",
         "_read",
         "applier",
+        "plain_applier",
         "schema",
     )
 
@@ -107,6 +109,7 @@ class Shape:
         self._found: ShapeFields | None = None
         self._found_key: Key | None = None
         self.applier = Applier(self)
+        self.plain_applier = PlainApplier(self)
 
     # Batches
 
@@ -273,8 +276,14 @@ class Shape:
 
     def create(self, table: Table, key: Key) -> None:
         at = (table.id, key)
-        if self.get(at) is None:
-            self.put(at, EMPTY_OBJECT)
+        for layer in reversed(self._layers):
+            if at in layer:
+                if layer[at] is None:
+                    self.put(at, EMPTY_OBJECT)
+                return
+        record = self._cache.get(at, _NOTHING)
+        if record is None or (record is _NOTHING and self._read(store_key(at)) is None):
+            self.put(at, EMPTY_OBJECT)  # what the cache would learn, it is told when this is durable
 
     def erase(self, table: Table, key: Key) -> None:
         at = (table.id, key)

@@ -33,6 +33,7 @@ _META_FORMAT: Final = 0x16
 
 # The byte after a table's number (object or node), and the one after a node's (page or key of a dictionary).
 _OBJECT: Final = 1
+_INTEGER_KEY: Final = struct.Struct(">IBbq")  # table, _OBJECT, type, value
 _NODE: Final = 2
 _PAGE: Final = 1
 _ENTRY: Final = 2
@@ -103,6 +104,7 @@ class Node(NamedTuple):
 
 
 EMPTY_OBJECT: Final = Node({})
+_EMPTY_OBJECT_BYTES: Final = bytes((_FIELDS_FORMAT,))
 
 RecordKey = tuple[int, Key] | tuple[int, int] | tuple[int, int, int] | tuple[int, int, str]
 """In memory: (table, primary key) of an object, (table, node) and (table, node, page or key of a dictionary)."""
@@ -135,6 +137,8 @@ def store_key(key: RecordKey) -> bytes:
     table, second = key[0], key[1]
     if isinstance(second, tuple):
         kind, value = second
+        if isinstance(value, int):
+            return _INTEGER_KEY.pack(table, _OBJECT, kind, value)
         return struct.pack(">IBb", table, _OBJECT, kind) + _key_bytes(value)
     prefix = node_prefix(table, second)
     if len(key) == 2:
@@ -154,8 +158,6 @@ def has_long_text(key: RecordKey) -> bool:
 def _key_bytes(value: object) -> bytes:
     if isinstance(value, str):
         return _text_bytes(value)
-    if isinstance(value, int):
-        return struct.pack(">q", value)
     if isinstance(value, bytes):
         return value
     if isinstance(value, tuple):
@@ -172,12 +174,14 @@ def _text_bytes(text: str) -> bytes:
 
 def encode_record(record: Record) -> bytes:
     """The bytes of a record, its format first."""
+    if record is EMPTY_OBJECT:
+        return _EMPTY_OBJECT_BYTES
     out = bytearray()
     if isinstance(record, Node):
         body = record.body
         out.append(_DICTIONARY_FORMAT if body is None else _FIELDS_FORMAT if isinstance(body, dict) else _LIST_FORMAT)
         if record == EMPTY_OBJECT:
-            return bytes(out)
+            return _EMPTY_OBJECT_BYTES
         for number in (record.first, record.previous, record.next):
             put_uint(out, number)
         if isinstance(body, dict):

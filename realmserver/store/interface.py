@@ -10,13 +10,16 @@ writer that has been replaced: whoever opens a Realm for writing in a cluster ra
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from attrs import Factory, define, frozen
 
 MAX_SHAPE_KEY: Final = 480
 """Bytes in a key of ``Commit.shape`` or ``Commit.objects``: LMDB takes 511, and engines may need a prefix."""
+
+NOBODY_ELSE: Final = nullcontext()
+"""Held where nobody else computes."""
 
 
 class StoreError(Exception):
@@ -193,8 +196,15 @@ class RealmStore(Protocol):
         """A view of the newest version; leave the context before the Realm is closed, and soon: an append that needs
         room may have to wait for snapshots of older versions."""
 
-    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
-        """Make ``commit`` durable (with fsync, where the engine has a disk) and return the new head.
+    def append(
+        self,
+        expected_version: int,
+        epoch: int,
+        commit: Commit,
+        computing: AbstractContextManager[object] = NOBODY_ELSE,
+    ) -> Head:
+        """Make ``commit`` durable (with fsync, where the engine has a disk) and return the new head. ``computing`` is
+        held while it is put together, not while the disk is waited for.
 
         Raises :class:`Conflict` if the Realm does not stand at ``expected_version`` and ``epoch``, :class:`StoreFull`
         if there is no room, ValueError if ``entries`` would leave a gap in the versions.

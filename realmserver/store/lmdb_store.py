@@ -9,7 +9,7 @@ time uses a data directory. It knows nothing of merging, sessions or the meaning
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from realmserver.store import records
 from realmserver.store.commit import checked_head, table_key
 from realmserver.store.interface import (
+    NOBODY_ELSE,
     ClientFile,
     Commit,
     Head,
@@ -161,13 +162,20 @@ class LmdbRealmStore:
         with self._environment.view() as view:
             yield LmdbSnapshot(self._name, self._realm_id, view)
 
-    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
+    def append(
+        self,
+        expected_version: int,
+        epoch: int,
+        commit: Commit,
+        computing: AbstractContextManager[object] = NOBODY_ELSE,
+    ) -> Head:
         def change(txn: Writing) -> Head:
-            head = _read_head(self._name, self._realm_id, txn)
-            head = checked_head(self._name, head, expected_version, epoch, commit)
-            _write(txn, commit)
-            txn.put(META, HEAD_KEY, records.pack_head(head))
-            return head
+            with computing:
+                head = _read_head(self._name, self._realm_id, txn)
+                head = checked_head(self._name, head, expected_version, epoch, commit)
+                _write(txn, commit)
+                txn.put(META, HEAD_KEY, records.pack_head(head))
+                return head
 
         self._head = None  # and so it stays after an error
         self._head = head = self._environment.write(change, _size(commit))
@@ -333,8 +341,9 @@ def _size(commit: Commit) -> int:
 
 
 def _write(txn: Writing, commit: Commit) -> None:
-    for entry in commit.entries:
-        txn.put_last(LOG, records.number_key(entry.version), records.pack_entry(entry))
+    if commit.entries:
+        rows = ((records.number_key(entry.version), records.pack_entry(entry)) for entry in commit.entries)
+        txn.put_all(LOG, rows, last=True)
     for ident, client in commit.clients.items():
         txn.put(CLIENTS, records.number_key(ident), records.pack_client(client))
     for ident, base in commit.trim.items():
@@ -375,11 +384,12 @@ def _sweep(name: str, txn: Writing, base: int, limit: int) -> int:
 
 
 def _put_all(txn: Writing, table: str, changes: Mapping[bytes, bytes | None]) -> None:
+    if not changes:
+        return
+    txn.put_all(table, ((key, value) for key, value in changes.items() if value is not None))
     for key, value in changes.items():
         if value is None:
             txn.delete(table, key)
-        else:
-            txn.put(table, key, value)
 
 
 def _read_identity(name: str, directory: Path, view: View) -> bytes:

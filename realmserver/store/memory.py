@@ -7,14 +7,14 @@ costs nothing: the next commit copies what it changes if a snapshot is open, and
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice, takewhile
 from typing import Final, TypeVar
 
 from attrs import Factory, define, evolve
 
 from realmserver.store.commit import checked_head
-from realmserver.store.interface import ClientFile, Commit, Head, LogEntry, NoSuchRealm, StoreError
+from realmserver.store.interface import NOBODY_ELSE, ClientFile, Commit, Head, LogEntry, NoSuchRealm, StoreError
 from realmserver.store.layout import check_name
 
 REALM_ID_BYTES: Final = 16
@@ -217,7 +217,13 @@ class MemoryRealmStore:
             with self._lock:
                 self._snapshots -= 1
 
-    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
+    def append(
+        self,
+        expected_version: int,
+        epoch: int,
+        commit: Commit,
+        computing: AbstractContextManager[object] = NOBODY_ELSE,
+    ) -> Head:
         with self._lock:
             self._check_open()
             head = checked_head(self._name, self._state.head, expected_version, epoch, commit)

@@ -112,4 +112,4 @@ def test_cases_come_in_the_order_of_their_importance() -> None:
 
 def test_this_checkout_is_what_runs_here() -> None:
     facts = Checkout("here", HERE, {}).facts()
-    assert set(facts) == {"commit", "python", "compiled", "settings"}
+    assert set(facts) == {"commit", "python", "compiled", "core", "settings"}

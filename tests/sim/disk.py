@@ -6,11 +6,11 @@ written: a client file's progress never goes back, and nothing of it changes tha
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from attrs import Factory, define, field
 
-from realmserver.store.interface import ClientFile, Commit, Head, NoSuchRealm, Snapshot, StoreFull
+from realmserver.store.interface import NOBODY_ELSE, ClientFile, Commit, Head, NoSuchRealm, Snapshot, StoreFull
 from realmserver.store.memory import MemoryRealmStore, MemoryStore
 
 from .choices import Violation
@@ -193,9 +193,15 @@ class DiskRealm:
         with self._realm.snapshot() as snapshot:
             yield snapshot
 
-    def append(self, expected_version: int, epoch: int, commit: Commit) -> Head:
+    def append(
+        self,
+        expected_version: int,
+        epoch: int,
+        commit: Commit,
+        computing: AbstractContextManager[object] = NOBODY_ELSE,
+    ) -> Head:
         self._check_room()
-        head = self._realm.append(expected_version, epoch, commit)
+        head = self._realm.append(expected_version, epoch, commit, computing)
         self._write(commit)
         return head
 

@@ -15,7 +15,7 @@ PACKAGE: Final = Path(__file__).resolve().parents[2] / "realmserver"
 
 ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "_version": (),
-    "_build": ("changeset",),
+    "_build": (),
     "log": (),
     "figures": (),
     "metrics": ("_build", "_version", "figures"),

@@ -4,10 +4,10 @@ import pytest
 from realm_tools import create, data, insert, schema, set_n
 
 from realmserver.changeset.decode import decode
-from realmserver.changeset.instructions import TYPE_INT, AddColumn, Changeset, EraseObject, EraseTable
+from realmserver.changeset.instructions import ARRAY_INSERT, TYPE_INT, AddColumn, EraseObject, EraseTable
 from realmserver.merge.summaries import HistoryIndex, Summary, summarize
-from realmserver.merge.walk import merge
 from realmserver.realms import history as module
+from realmserver.realms.core import instructions_of, merge, parse
 from realmserver.realms.history import History
 from realmserver.store.interface import LogEntry
 
@@ -76,10 +76,11 @@ def test_a_reciprocal_is_parsed_once_and_written_back_when_a_merge_changed_it() 
     history = History(1)
     assert history.cached_reciprocal(B, 1) is None
     local = history.load_reciprocal(B, log.entries[0], None)
-    incoming = decode(insert(0, 2, 0), timestamp=0, origin=B)
-    merge([incoming], [local])
+    merge([parse(insert(0, 2, 0), 0, B, True)], [local], 100)
+    assert local.dirty
     ((version, written),) = history.write_back(B, {1}, 0)
-    assert (version, decode(written).instructions[0].op) == (1, local.instructions[0].op)
+    assert (version, written) == (1, local.canonical())
+    assert decode(written).instructions[0].op == ARRAY_INSERT
     assert history.cached_reciprocal(B, 1) is local
     assert not local.dirty
     assert history.write_back(B, {1}, 0) == []
@@ -89,16 +90,17 @@ def test_a_reciprocal_transformed_to_nothing_is_written_as_nothing() -> None:
     log = Log((A, set_n(1)))
     history = History(1)
     local = history.load_reciprocal(B, log.entries[0], None)
-    merge([decode(data(EraseObject("T", (TYPE_INT, 1))), timestamp=9, origin=B)], [local])
+    merge([parse(data(EraseObject("T", (TYPE_INT, 1))), 9, B, True)], [local], 100)
     assert history.write_back(B, {1}, 0) == [(1, b"")]
-    assert (local.instructions, local.strings) == ([], [])
+    assert (local.size, local.canonical(), instructions_of(local).strings) == (0, b"", [])
 
 
 def test_reciprocals_that_the_client_has_moved_beyond_are_dropped() -> None:
     log = Log((A, insert(0, 1, 0)))
     history = History(1)
     local = history.load_reciprocal(B, log.entries[0], None)
-    local.dirty = True
+    merge([parse(insert(0, 2, 0), 0, B, True)], [local], 100)
+    assert local.dirty
     assert history.write_back(B, {1}, 1) == []
     assert history.cached_reciprocal(B, 1) is None
 
@@ -107,16 +109,13 @@ def test_the_bound_on_parsed_reciprocals_holds_even_where_a_merge_adds_instructi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_CACHED_INSTRUCTIONS", 12)
-    links = Changeset([AddColumn("T", f"l{number}", 9, True, 0, "Gone") for number in range(5)])
+    links = data(*(AddColumn("T", f"l{number}", 9, True, 0, "Gone") for number in range(5)))
     history = History(0)
     for version in range(1, 40):
         entry = LogEntry(version, 1, A, version, 1, data(EraseTable("Gone")), 0)
         local = history.load_reciprocal(B, entry, None)
-        incoming = Changeset([*links.instructions], timestamp=2, origin=B)
-        for instruction in incoming.instructions:
-            instruction.discarded = False
-        merge([incoming], [local])
-        assert len(local.instructions) == 6, "each lost link becomes the erasure of its column"
+        merge([parse(links, 2, B, True)], [local], 100)
+        assert local.size == 6, "each lost link becomes the erasure of its column"
         history.write_back(B, {version}, 0)
         held = [each for v in range(1, 40) if (each := history.cached_reciprocal(B, v)) is not None]
-        assert sum(len(each.instructions) for each in held) <= 12
+        assert sum(each.size for each in held) <= 12

@@ -16,7 +16,7 @@ import store_child
 from store_helpers import Running, append, counting_bytes, entry
 
 from realmserver.store import lmdb_environment, records
-from realmserver.store.interface import Commit, NoSuchRealm, StoreError, StoreFull, UnknownFormat
+from realmserver.store.interface import Commit, Conflict, NoSuchRealm, StoreError, StoreFull, UnknownFormat
 from realmserver.store.lmdb_environment import DATA_FILE, INITIAL_MAP_SIZE, Environment, Writing
 from realmserver.store.lmdb_store import CREATING, IDENTITY_KEY, LOCK_FILE, META, TABLES, LmdbStore, claim
 
@@ -616,3 +616,30 @@ def _kill_while_it_shrinks(root: Path, rounds: int) -> None:
         head = store.open("/a/b", create=False).head()
         assert head.version >= acknowledged
         assert head.base_version >= base
+
+
+class Turn:
+    """Whether somebody computes, and how often somebody did."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.times = 0
+
+    def __enter__(self) -> None:
+        assert not self.is_held
+        self.is_held = True
+        self.times += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.is_held = False
+
+
+def test_nobody_waits_for_a_turn_to_compute_until_another_realm_is_on_the_disk(root: Path) -> None:
+    turn, held = Turn(), []
+    store = LmdbStore(root, random_bytes=counting_bytes(), committed=lambda *_: held.append(turn.is_held))
+    with closing(store), closing(store.open("/a", create=True)) as realm:
+        realm.append(0, 0, Commit([entry(1)]), turn)
+        assert (turn.times, held[-1]) == (1, False)
+        with pytest.raises(Conflict):
+            realm.append(0, 0, Commit([entry(1)]), turn)
+        assert (turn.times, turn.is_held) == (2, False)
