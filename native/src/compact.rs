@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyFrozenSet, PyTuple};
 
 use crate::decode::decode;
 use crate::encode::encode;
+use crate::gil::{work, LONG};
 use crate::instructions::*;
 use crate::names::Names;
 use crate::plain::{plain, Distinct, Plain};
@@ -41,19 +42,9 @@ impl CompactChangeset {
         self.changeset.timestamp
     }
 
-    #[setter]
-    fn set_timestamp(&mut self, timestamp: u64) {
-        self.changeset.timestamp = timestamp;
-    }
-
     #[getter]
     fn origin(&self) -> u64 {
         self.changeset.origin
-    }
-
-    #[setter]
-    fn set_origin(&mut self, origin: u64) {
-        self.changeset.origin = origin;
     }
 
     /// Whether the merge has changed it since it was parsed or settled.
@@ -80,7 +71,8 @@ impl CompactChangeset {
             let Ok(bytes) = (&changeset.input).into_pyobject(py);
             bytes
         } else {
-            PyBytes::new(py, &encode(changeset))
+            let is_long = changeset.input.len() > LONG;
+            PyBytes::new(py, &work(py, is_long, || encode(changeset)))
         };
         self.canonical = Some(bytes.clone().unbind());
         bytes
@@ -172,7 +164,9 @@ impl CompactChangeset {
             return Ok(());
         }
         let bytes = self.canonical(py);
-        let settled = decode(PyBackedBytes::from(bytes), timestamp, origin, true, true);
+        let input = PyBackedBytes::from(bytes);
+        let is_long = input.len() > LONG;
+        let settled = work(py, is_long, || decode(input, timestamp, origin, true, true));
         self.changeset = settled
             .ok_or_else(|| PyRuntimeError::new_err("a changeset cannot be read after a merge"))?;
         Ok(())

@@ -10,6 +10,7 @@
 mod compact;
 mod decode;
 mod encode;
+mod gil;
 mod instructions;
 mod merge;
 mod names;
@@ -23,15 +24,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use compact::CompactChangeset;
+use gil::{work, LONG, MANY};
 use instructions::Changeset;
 use merge::errors::{MergeError, TOO_LARGE};
 use names::describe;
-
-/// Bytes from which on other threads may run while a changeset is read.
-const LONG: usize = 64 * 1024;
-
-/// Instructions from which on other threads may run while they are merged.
-const MANY: usize = 4096;
 
 #[pymodule]
 mod _native {
@@ -53,8 +49,9 @@ fn parse(
         return Err(PyOverflowError::new_err("a changeset of more than 4 GiB"));
     }
     let is_long = input.len() > LONG;
-    let read = || decode::decode(input, timestamp, origin, clear_types, false);
-    let changeset = if is_long { py.detach(read) } else { read() };
+    let changeset = work(py, is_long, || {
+        decode::decode(input, timestamp, origin, clear_types, false)
+    });
     Ok(changeset.map(CompactChangeset::new))
 }
 
@@ -84,12 +81,9 @@ fn merge_runs(
                 changeset.instructions.len()
             })
             .sum();
-        let mut run = || merge::merge(&mut one, &mut other, meetings);
-        if size > MANY {
-            py.detach(run)
-        } else {
-            run()
-        }
+        work(py, size > MANY, || {
+            merge::merge(&mut one, &mut other, meetings)
+        })
     };
     for (each, was_dirty) in incoming.iter_mut().chain(&mut local).zip(was_dirty) {
         if each.changeset.dirty {

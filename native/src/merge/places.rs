@@ -4,7 +4,7 @@
 //! object: whoever brings them together has looked at that.
 
 use super::errors::Fault;
-use super::sides::{Common, Operand};
+use super::sides::Operand;
 use crate::instructions::*;
 
 /// How deep an instruction acts: 1 tables, 2 columns and objects, from 3 on properties and what lies below them.
@@ -54,23 +54,12 @@ pub fn is_container_prefix(outer: &Operand, inner: &Operand) -> bool {
 
 /// Whether the first `length` elements are the same.
 fn begins_alike(left: &Operand, right: &Operand, length: usize) -> bool {
-    let pairs = left.path.iter().zip(right.path.iter()).take(length);
-    pairs
-        .into_iter()
-        .all(|(one, other)| common(left, one) == common(right, other))
-}
-
-#[derive(PartialEq)]
-enum CommonElement {
-    Index(i64),
-    Name(Common),
-}
-
-fn common(operand: &Operand, element: &Element) -> CommonElement {
-    match *element {
-        Element::Index(index) => CommonElement::Index(index),
-        Element::Name(name) => CommonElement::Name(operand.common(name)),
-    }
+    let mut pairs = left.path.iter().zip(right.path.iter()).take(length);
+    pairs.all(|pair| match pair {
+        (Element::Index(one), Element::Index(other)) => one == other,
+        (Element::Name(one), Element::Name(other)) => left.common(*one) == right.common(*other),
+        _ => false,
+    })
 }
 
 /// The index at `position` of a path; a fault of the rule's operand if a name stands there.

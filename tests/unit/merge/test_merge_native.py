@@ -26,7 +26,7 @@ from merge_tools import (
     update,
     vectors,
 )
-from native_tools import said_by_native, said_by_python, settle
+from native_tools import said
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
@@ -51,13 +51,12 @@ from realmserver.changeset.instructions import (
     SetErase,
     SetInsert,
 )
+from realmserver.merge import compact
 from realmserver.merge.errors import MergeTooLarge, TransformError
-from realmserver.merge.objects import Budget
-from realmserver.merge.walk import merge
 
 native: Any = pytest.importorskip("realmserver._native")
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PLENTY = sys.maxsize
 
@@ -66,44 +65,36 @@ class Twins:
     """The changesets of one side, in Python and in machine code, from the same bytes."""
 
     def __init__(self, side: Sequence[Changeset]) -> None:
-        self.python: list[Changeset] = []
-        self.native: list[Any] = []
-        for one in side:
-            data = encode(one)
-            self.python.append(decode(data, timestamp=one.timestamp, origin=one.origin))
-            self.native.append(native.parse(data, one.timestamp, one.origin, True))
+        parts = [(encode(one), one.timestamp, one.origin, True) for one in side]
+        self.python = [compact.parse(*each) for each in parts]
+        self.native: list[Any] = [native.parse(*each) for each in parts]
 
     def compare(self) -> None:
-        for one, other in zip(self.python, self.native, strict=True):
-            assert said_by_native(other) == said_by_python(one)
+        assert [said(one) for one in self.native] == [said(one) for one in self.python]
 
     def settle(self) -> None:
-        for one, other in zip(self.python, self.native, strict=True):
-            settle(one)
-            other.settle()
+        for one in [*self.python, *self.native]:
+            one.settle()
         self.compare()
 
 
 def merge_twins(incoming: Twins, local: Twins, meetings: int = PLENTY) -> str:
-    """Merge both kinds; the text of the error if there is one."""
-    budget = Budget(meetings)
-    error = _error(lambda: merge(incoming.python, local.python, budget))
-    left: list[int] = []
-    assert _error(lambda: left.append(native.merge(incoming.native, local.native, meetings))) == error
-    if error is not None:
-        return error[1]
-    assert left == [budget.left]
-    incoming.compare()
-    local.compare()
-    return ""
+    """Merge both kinds, and compare what is left of the budget and everything else; the text of the error if there is
+    one."""
+    expected = _outcome(lambda: compact.merge(incoming.python, local.python, meetings))
+    assert _outcome(lambda: native.merge(incoming.native, local.native, meetings)) == expected
+    if isinstance(expected, int):
+        incoming.compare()
+        local.compare()
+        return ""
+    return expected[1]
 
 
-def _error(run: Callable[[], None]) -> tuple[type[Exception], str] | None:
+def _outcome(run: Callable[[], int]) -> int | tuple[type[Exception], str]:
     try:
-        run()
+        return run()
     except TransformError as error:
         return type(error), str(error)
-    return None
 
 
 def both_ways(one: Sequence[Changeset], other: Sequence[Changeset]) -> None:
