@@ -18,7 +18,6 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 
 from __future__ import annotations  # those of functions within functions would be evaluated at each call
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Final, Generic, Protocol, TypeVar
@@ -27,6 +26,7 @@ from attrs import frozen
 
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
 from realmserver.realms.idle_work import IdleWork
+from realmserver.realms.line import Line
 from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Integration, Realm
@@ -162,8 +162,8 @@ class LiveRealm(Generic[Body]):
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next, self._failed)
         self._realm: Realm | None = None
         self._head: Head | None = None
-        self._queue: deque[_Call | _Waiting] = deque()
-        self._wanted: deque[_Allocation] = deque()
+        self._queue: Line[_Call | _Waiting] = Line()
+        self._wanted: Line[_Allocation] = Line()
         self._waiting_size = 0
         self._progress: dict[int, _Waiting] = {}
         self._flush_due = False
@@ -355,8 +355,8 @@ class LiveRealm(Generic[Body]):
     def _expel(self, answer: RealmError) -> None:
         """Nobody stays: after a repair the Realm may be another than they know, and each must identify anew."""
         subscribers, self._subscribers, self._cursors = self._subscribers, {}, {}
-        queue, self._queue = self._queue, deque()
-        wanted, self._wanted = self._wanted, deque()
+        queue, self._queue = self._queue, Line()
+        wanted, self._wanted = self._wanted, Line()
         progress, self._progress = self._progress, {}
         for subscriber in subscribers.values():
             subscriber.expelled(answer)
@@ -507,7 +507,7 @@ class LiveRealm(Generic[Body]):
     def _refuse_waiting(self, ident: int, error: RealmError) -> None:
         """Drop all that client file ``ident`` has waiting, because an earlier upload of it failed: integrating what
         came after would take that one for integrated, and it would be lost (``spec/protocol.md`` 3.5)."""
-        kept: deque[_Call | _Waiting] = deque()
+        kept: Line[_Call | _Waiting] = Line()
         refused: list[_Waiting] = []
         for each in self._queue:
             if isinstance(each, _Waiting) and each.upload.ident == ident:
