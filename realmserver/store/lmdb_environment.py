@@ -521,10 +521,12 @@ def _fill_new(
 ) -> None:
     try:
         reserve_lock_file(directory / LOCK_FILE)
-        with lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env:
-            os.truncate(directory / DATA_FILE, map_size)  # the commit makes that durable, too (see _extend)
+        # Nobody sees the file before it is whole, so it need not be on the disk in an order: once is enough for all.
+        with lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables), sync=False) as env:
+            os.truncate(directory / DATA_FILE, map_size)  # see _extend
             with env.begin(write=True) as txn:
                 fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
+            env.sync(True)
     except lmdb.Error as error:
         raise _write_error(what, error, directory, map_size) from error
 
