@@ -7,8 +7,8 @@ Web has parsed the request, and nobody parses it again: what is let in goes on w
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Protocol
-from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -29,6 +29,8 @@ from realmserver.sync.versions import Negotiated, Refusal, negotiate
 log = get_logger("sync")
 
 STOPPING: Final = "The server is stopping."
+
+_negotiate = lru_cache(maxsize=64)(negotiate)  # few kinds of clients come, and each says the same every time
 
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """16 bytes in base64 (RFC 6455, 4.1)."""
@@ -75,7 +77,7 @@ class UpgradeResource(Resource):
         crowded = self._service.admission.refusal(client)
         if crowded:
             return _refuse(request, SERVICE_UNAVAILABLE, crowded)
-        negotiated = negotiate(_header(request, b"Sec-WebSocket-Protocol"))
+        negotiated = _negotiate(_header(request, b"Sec-WebSocket-Protocol"))
         if isinstance(negotiated, Refusal):
             return _refuse(request, negotiated.status, negotiated.body)
         arrival = _Arrival(self._service, self._websockets, request, client, negotiated)
@@ -87,8 +89,8 @@ class UpgradeResource(Resource):
 
     def _authenticate(self, arrival: "_Arrival", app_id: str) -> None:
         request = arrival.request
-        arguments = parse_qs(request.uri.partition(b"?")[2].decode("ascii", "replace"))
-        token = arguments.get("baas_at", [None])[0]
+        tokens: list[bytes] = (request.args or {}).get(b"baas_at", [])
+        token = tokens[0].decode("ascii", "replace") if tokens else None
         found = self._service.authenticate(app_id, token, _header(request, b"Authorization"))
 
         def refuse(failure: Failure) -> None:
