@@ -19,7 +19,7 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 from __future__ import annotations  # those of functions within functions would be evaluated at each call
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -555,14 +555,15 @@ class LiveRealm(Generic[Body]):
         open_now = self._realm
 
         def job() -> tuple[Realm, Head, Callable[[], None]]:
-            with ExitStack() as undo:
-                if open_now is None:
-                    realm = self._open_realm(permit)
-                    undo.callback(realm.close)  # if the work fails: nobody has it yet, and it can be open only once
-                else:
-                    realm = open_now
+            if open_now is not None:
+                then = work(open_now)
+                return open_now, open_now.head, then
+            realm = self._open_realm(permit)
+            try:
                 then = work(realm)
-                undo.pop_all()
+            except BaseException:
+                realm.close()  # nobody has it yet, and it can be open only once
+                raise
             return realm, realm.head, then
 
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:
