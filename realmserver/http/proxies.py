@@ -80,9 +80,14 @@ def origin(peer: Address | None, headers: Headers, trusted: Sequence[Network]) -
     )
 
 
-def came_straight(peer: Address | None, headers: Headers) -> bool:
-    """Whether a request was made on this machine, by whoever opened the connection."""
-    return peer is not None and peer.is_loopback and not any(headers.hasHeader(mark) for mark in MARKS)
+def came_straight(peer: Address | None, marks: Sequence[bytes]) -> bool:
+    """Whether a request that bears ``marks`` was made on this machine, by whoever opened the connection."""
+    return peer is not None and peer.is_loopback and not marks
+
+
+def marks_of(headers: Headers) -> list[bytes]:
+    """The marks of proxies that a request bears."""
+    return [mark for mark in MARKS if headers.hasHeader(mark)]
 
 
 def is_legal_host(host: str) -> bool:

@@ -21,12 +21,12 @@ from twisted.web.server import Request, Site
 from realmserver.http.extended_json import MAX_BODY
 from realmserver.http.proxies import (
     LOCAL_PROXIES,
-    MARKS,
     Network,
     Origin,
     address_of,
     came_straight,
     endpoint_address,
+    marks_of,
     origin,
 )
 from realmserver.log import get_logger
@@ -99,9 +99,12 @@ class LimitedRequest(Request):
     def _hear_proxies(self) -> None:
         channel: Any = self.channel
         headers, peer = self.requestHeaders, address_of(channel.getPeer())
-        self.came_directly = came_straight(peer, headers)
+        marks = marks_of(headers)
+        self.came_directly = came_straight(peer, marks)
+        if not marks:
+            return
         self._origin = origin(peer, headers, channel.site.trusted_proxies)
-        for name in MARKS:  # what is believed has been taken down, and nobody is to believe the rest
+        for name in marks:  # what is believed has been taken down, and nobody is to believe the rest
             headers.removeHeader(name)
         if self._origin.host is not None:
             headers.setRawHeaders(b"Host", [self._origin.host.encode("ascii")])
@@ -122,9 +125,10 @@ class DeadlineChannel(HTTPChannel):
     _deadline: IDelayedCall | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.requests:
-            self._begin_deadline()
+        was_idle = not self.requests
         super().dataReceived(data)  # type: ignore[no-untyped-call]
+        if was_idle and (self.requests or self._buffer) and not self._handlingRequest:  # it has not come as a whole
+            self._begin_deadline()
 
     def allContentReceived(self) -> None:
         self._end_deadline()

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -107,12 +108,12 @@ class Admission:
     def begin(self, place: _Place, transport: Any) -> None:
         """The socket of ``place`` is ``transport``, from which nothing has come yet."""
         place.transport = transport
-        self._silent[_ends(transport)] = place
+        self._silent[_socket_of(transport)] = place
 
     def leave(self, place: _Place) -> None:
         """The socket of ``place`` is closed."""
         if place.transport is not None:
-            self._silent.pop(_ends(place.transport), None)
+            self._silent.pop(_socket_of(place.transport), None)
             place.transport = None
         self._sockets -= 1
         _less(self._of_address, place.name)
@@ -120,14 +121,14 @@ class Admission:
 
     def has_asked(self, transport: Any) -> None:
         """A whole request has come over ``transport`` (the socket's, or what TLS made of it)."""
-        self._silent.pop(_ends(transport), None)
+        self._silent.pop(_socket_of(transport), None)
 
     def _evict(self) -> bool:
         """Close the connection that has been silent for longest, if any has been for long enough."""
-        ends, place = next(iter(self._silent.items()), (None, None))
+        silent, place = next(iter(self._silent.items()), (None, None))
         if place is None or self._now() - place.since < GRACE:
             return False
-        del self._silent[ends]
+        del self._silent[silent]
         place.transport.abortConnection()
         return True
 
@@ -220,10 +221,11 @@ def client_name(address: Address | None, trusted: Sequence[Network] = ()) -> str
     return f"{type(address)(packed)}/64"
 
 
-def _ends(transport: Any) -> object:
-    """What a socket and the TLS connection over it have in common: both ends."""
-    peer, host = transport.getPeer(), transport.getHost()
-    return getattr(peer, "host", None), getattr(peer, "port", None), getattr(host, "port", None)
+def _socket_of(transport: Any) -> Any:
+    """The socket's own transport, where ``transport`` may be what TLS has made of it."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
 
 
 def _less(counts: Counter[str], name: str) -> None:

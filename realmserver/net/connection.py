@@ -7,7 +7,6 @@ frames. Rules of the protocol and of Realms live there and below; here is the tr
 import socket
 from typing import Any, Final, Protocol
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -18,6 +17,7 @@ from realmserver.metrics import Metrics
 from realmserver.net.conversation import Carrier, Talk, Upgrade
 from realmserver.net.holdings import Holdings
 from realmserver.net.intake import SLICE, Intake
+from realmserver.net.lean import LeanProtocol
 from realmserver.net.report import ConnectionReport
 from realmserver.net.shared import Shared
 from realmserver.net.transports import abort_now, write_now
@@ -65,7 +65,7 @@ class ConnectionHost(Protocol):
 
 
 @implementer(IPushProducer)
-class SyncConnection(WebSocketServerProtocol):
+class SyncConnection(LeanProtocol):
     """One client's WebSocket. Made by :class:`~realmserver.net.websocket.WebSockets`."""
 
     transport: Any  # TCP or TLS, None after the end; its own push producer; autobahn leaves the type open
@@ -102,29 +102,24 @@ class SyncConnection(WebSocketServerProtocol):
         """By which name connections of its client are counted."""
         return self._upgrade.counted_as
 
-    # autobahn's side.
-
-    def onConnect(self, request: Any) -> str:
-        return self._upgrade.negotiated.name
-
-    def onOpen(self) -> None:
+    def open(self, answer: bytes) -> None:
+        """Begin, on the transport of an upgrade that is accepted with ``answer``."""
+        self._frames.append(answer)
         self._report.opened(self._upgrade.negotiated.name)
         self._host.opened(self)
-        # Twisted Web's channel watched the transport until now; from here on a slow reader is ours to mind.
-        self.transport.unregisterProducer()
-        self.transport.registerProducer(self, True)
+        self.transport.registerProducer(self, True)  # a slow reader is ours to mind
         self._intake.transport = self.transport
         self.conversation.begin()
+        self.flush()
+
+    # autobahn's side.
 
     def dataReceived(self, data: bytes) -> None:
         self.last_heard = self._host.reactor.seconds()
-        if self._intake.transport is None:  # the upgrade is not done
-            super().dataReceived(data)
-        else:
-            self._has_answered = False
-            self._intake.received(data)
-            if not self._has_answered:  # an answer acknowledges besides
-                self._acknowledge()
+        self._has_answered = False
+        self._intake.received(data)
+        if not self._has_answered:  # an answer acknowledges besides
+            self._acknowledge()
 
     def _next_piece(self, data: bytes, place: int) -> int:
         """How many bytes from ``place`` on are one frame or the rest of one (RFC 6455, 5.2): autobahn is given whole

@@ -8,7 +8,6 @@ happens is told to ``net.report``. Nothing here knows WebSockets: a :class:`Carr
 from __future__ import annotations  # those of functions within functions would be evaluated at each call
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
@@ -24,6 +23,7 @@ from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit, check_grant
 from realmserver.net.shared import Shared
 from realmserver.realms.fanout import Made
+from realmserver.realms.line import Line
 from realmserver.realms.live import LiveRealm, Subscriber, no_question
 from realmserver.realms.paths import IllegalPath
 from realmserver.realms.requests import Identified, Identify, LimitReached, RealmError, Upload, UploadDone
@@ -213,7 +213,7 @@ class Conversation:
             lambda is_busy: (carrier.pause_reading if is_busy else carrier.resume_reading)(DECODING),
         ).put
         self._bindings: dict[Session, Binding] = {}
-        self._inputs: deque[Input] = deque()
+        self._inputs: Line[Input] = Line()
         self.is_deciding = False
         self._opening = 0
         self._is_paused = False

@@ -12,7 +12,6 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_GATEWAY, SERVICE_UNAVAILABLE
 from twisted.web.server import Request
@@ -21,6 +20,7 @@ from realmserver.http.answers import peer_of
 from realmserver.log import get_logger
 from realmserver.net.backend import Backend, Errand, NoAnswer, no_answer
 from realmserver.net.headers import end_to_end, pairs_of, to_backend
+from realmserver.net.takeover import take_over
 from realmserver.net.upgrade_answer import BadAnswer, UpgradeAnswer
 
 log = get_logger("proxy")
@@ -222,23 +222,3 @@ class _ClientEnd(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._tunnel.client_lost()
-
-
-def take_over(request: Request, protocol: Protocol) -> Any:
-    """Give the connection of ``request`` to ``protocol``, and return its transport; HTTP is over there.
-
-    Twisted Web offers no way out of HTTP of its own, so this does by hand what autobahn does for WebSockets. What the
-    client has sent before the answer is dropped: nothing may come then (RFC 6455, 4.1).
-    """
-    channel: Any = request.channel
-    transport: Any
-    transport, channel.transport = channel.transport, None
-    transport.unregisterProducer()  # Twisted Web's channel, which watched the transport until now
-    if isinstance(transport, ProtocolWrapper):  # TLS
-        transport.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
-    channel.rawDataReceived = lambda data: None  # of what comes in the same breath; see net.upgrade
-    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
-    transport.resumeProducing()
-    return transport

@@ -1,13 +1,14 @@
 """The HTTP side of a sync connection: who may open a WebSocket, and in which protocol (``spec/protocol.md`` 1.1-1.3).
 
-Everything that can be wrong with an upgrade request is found and answered here, with an HTTP status and a body, before
-autobahn sees it: a real client crashes on a 101 without the right subprotocol, and gives up as it should only if it can
-read the body. What autobahn is then given holds no token, so that it cannot log one.
+Everything that can be wrong with an upgrade request is found and answered here, with an HTTP status and a body: a real
+client crashes on a 101 without the right subprotocol, and gives up as it should only if it can read the body. Twisted
+Web has parsed the request, and nobody parses it again: what is let in goes on with its first frame.
 """
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Protocol
-from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -18,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from realmserver._version import __version__
 from realmserver.auth.gate import AppUser, UpgradeRefused
 from realmserver.http.proxies import address_of
-from realmserver.log import get_logger
+from realmserver.log import DEBUG, get_logger
 from realmserver.net.admission import RETRY_AFTER, Admission
 from realmserver.net.connection import ConnectionHost
 from realmserver.net.conversation import Upgrade
@@ -28,6 +29,11 @@ from realmserver.sync.versions import Negotiated, Refusal, negotiate
 log = get_logger("sync")
 
 STOPPING: Final = "The server is stopping."
+
+_negotiate = lru_cache(maxsize=64)(negotiate)  # few kinds of clients come, and each says the same every time
+
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+"""16 bytes in base64 (RFC 6455, 4.1)."""
 
 
 class Door(ConnectionHost, Protocol):
@@ -67,13 +73,14 @@ class UpgradeResource(Resource):
             return _refuse(request, BAD_REQUEST, problem)
         if self._service.is_stopping:
             return _refuse(request, SERVICE_UNAVAILABLE, STOPPING)
-        crowded = self._service.admission.refusal(_client(self._service, request))
+        client = self._service.admission.name_of(address_of(request.getClientAddress()))  # type: ignore[no-untyped-call]
+        crowded = self._service.admission.refusal(client)
         if crowded:
             return _refuse(request, SERVICE_UNAVAILABLE, crowded)
-        negotiated = negotiate(_header(request, "Sec-WebSocket-Protocol"))
+        negotiated = _negotiate(_header(request, b"Sec-WebSocket-Protocol"))
         if isinstance(negotiated, Refusal):
             return _refuse(request, negotiated.status, negotiated.body)
-        arrival = _Arrival(self._service, self._websockets, request, negotiated)
+        arrival = _Arrival(self._service, self._websockets, request, client, negotiated)
         if self._app_id is None:
             arrival.is_good(None)
         else:
@@ -82,9 +89,9 @@ class UpgradeResource(Resource):
 
     def _authenticate(self, arrival: "_Arrival", app_id: str) -> None:
         request = arrival.request
-        arguments = parse_qs(request.uri.partition(b"?")[2].decode("ascii", "replace"))
-        token = arguments.get("baas_at", [None])[0]
-        found = self._service.authenticate(app_id, token, _header(request, "Authorization"))
+        tokens: list[bytes] = (request.args or {}).get(b"baas_at", [])
+        token = tokens[0].decode("ascii", "replace") if tokens else None
+        found = self._service.authenticate(app_id, token, _header(request, b"Authorization"))
 
         def refuse(failure: Failure) -> None:
             if isinstance(failure.value, UpgradeRefused):
@@ -101,14 +108,15 @@ class _Arrival:
     """An upgrade request without a fault. When it is known who makes it, it waits for its turn to be opened: that takes
     longer than most messages, and many may come at once."""
 
-    def __init__(self, service: Door, websockets: WebSockets, request: Request, negotiated: Negotiated) -> None:
+    def __init__(
+        self, service: Door, websockets: WebSockets, request: Request, client: str, negotiated: Negotiated
+    ) -> None:
         self.request = request
         self._service = service
         self._websockets = websockets
+        self._client = client  # by which name it is counted
         self._negotiated = negotiated
         self._user: AppUser | None = None
-        self._is_gone = False
-        request.notifyFinish().addErrback(self._gone)
 
     def is_good(self, user: AppUser | None) -> None:
         """It is ``user``'s; None: its sessions say whose they are."""
@@ -130,37 +138,28 @@ class _Arrival:
         if self._service.is_stopping:  # nobody would close this connection, nor the Realms it opens
             self.refuse(SERVICE_UNAVAILABLE, STOPPING)
             return
-        client = _client(self._service, self.request)
-        crowded = self._service.admission.refusal(client)
+        crowded = self._service.admission.refusal(self._client)
         if crowded:
             self.refuse(SERVICE_UNAVAILABLE, crowded)
         else:
-            self._open(client)
+            self._open()
 
-    def _gone(self, _: Failure) -> None:
-        self._is_gone = True
+    @property
+    def _is_gone(self) -> bool:
+        return self.request.channel is None
 
-    def _open(self, client: str) -> None:
-        """Hand the request over to autobahn, reduced to what it needs."""
+    def _open(self) -> None:
         request, peer = self.request, _peer(self.request)
-        upgrade = Upgrade(self._negotiated, self._user, self._service.next_connection_id(), peer, client)
-        headers = request.requestHeaders
-        headers.setRawHeaders("Sec-WebSocket-Protocol", [self._negotiated.name])
-        for name in ("Sec-WebSocket-Extensions", "Authorization", "Origin", "Cookie"):
-            headers.removeHeader(name)
-        log.debug(
-            "{connection}: upgrade of {peer}, {agent}",
-            connection=upgrade.connection_id,
-            peer=peer,
-            agent=_header(request, "User-Agent") or "no User-Agent",
-        )
-        request.uri = request.uri.partition(b"?")[0]
-        channel = request.channel
-        self._websockets.open(request, upgrade)
-        # Twisted Web would keep what came in the same breath for the next request, and pause a transport that is no
-        # longer its own if that is much: nobody would resume it, nor notice its end. Nothing may come before the answer
-        # (RFC 6455, 4.1), so it is dropped.
-        channel.rawDataReceived = _drop  # type: ignore[method-assign]
+        upgrade = Upgrade(self._negotiated, self._user, self._service.next_connection_id(), peer, self._client)
+        if log.is_on(DEBUG):
+            log.debug(
+                "{connection}: upgrade of {peer}, {agent}",
+                connection=upgrade.connection_id,
+                peer=peer,
+                agent=_header(request, b"User-Agent") or "no User-Agent",
+            )
+        (key,) = request.requestHeaders.getRawHeaders(b"Sec-WebSocket-Key", ())
+        self._websockets.open(request, key, upgrade)
 
 
 class SyncTree(Resource):
@@ -204,36 +203,30 @@ class NotFound(Resource):
 
 def _check_handshake(request: Request) -> str:
     """What is wrong with an upgrade request, empty if nothing is (RFC 6455, 4.2.1)."""
-    if request.method != b"GET":
-        return "A WebSocket is opened with GET."
-    if "websocket" not in _tokens(request, "Upgrade"):
+    if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
+        return "A WebSocket is opened with GET in HTTP/1.1."
+    if "websocket" not in _tokens(request, b"Upgrade"):
         return "This address takes WebSockets only: the header 'Upgrade: websocket' is missing."
-    if "upgrade" not in _tokens(request, "Connection"):
+    if "upgrade" not in _tokens(request, b"Connection"):
         return "The header 'Connection: Upgrade' is missing."
-    if _header(request, "Sec-WebSocket-Version") != "13":
+    if _header(request, b"Sec-WebSocket-Version") != "13":
         return "The header 'Sec-WebSocket-Version: 13' is missing."
-    if not _header(request, "Sec-WebSocket-Key"):
-        return "The header Sec-WebSocket-Key is missing."
+    keys = request.requestHeaders.getRawHeaders(b"Sec-WebSocket-Key", ())
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+        return "The header Sec-WebSocket-Key is missing, or is not the key of a WebSocket."
+    if len(request.requestHeaders.getRawHeaders(b"Host", ())) != 1:
+        return "The header Host is missing, or is there more than once."
     return ""
 
 
-def _header(request: Request, name: str) -> str | None:
+def _header(request: Request, name: bytes) -> str | None:
     """A header's value, several lines of it joined. Asked for text, Twisted would fail where it is not UTF-8."""
-    values = request.requestHeaders.getRawHeaders(name.encode())
+    values = request.requestHeaders.getRawHeaders(name)
     return b", ".join(values).decode("ascii", "replace") if values else None
 
 
-def _tokens(request: Request, name: str) -> set[str]:
+def _tokens(request: Request, name: bytes) -> set[str]:
     return {token.strip().lower() for token in (_header(request, name) or "").split(",")}
-
-
-def _client(service: Door, request: Request) -> str:
-    """By which name the client is counted."""
-    return service.admission.name_of(address_of(request.getClientAddress()))  # type: ignore[no-untyped-call]
-
-
-def _drop(data: bytes) -> None:
-    """Take no notice of ``data``."""
 
 
 def _peer(request: Request) -> str:

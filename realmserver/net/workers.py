@@ -10,7 +10,8 @@ from __future__ import annotations  # those of functions within functions would 
 import gc
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final, TypeVar
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -35,8 +36,9 @@ class ReactorClock(IReactorTime, IReactorFromThreads):
 
 
 class PoolWorkers:
-    """Runs blocking work in a thread pool; the results come back on the reactor thread. ``on_failure`` hears of each
-    Realm for which it failed on our side.
+    """Runs blocking work in threads, which are started as they are needed; the results come back on the reactor thread.
+    ``on_failure`` hears of each Realm for which it failed on our side. Python's own pool does more for each piece of
+    work than most of these pieces take.
 
     While heavy work runs, Python's search for cyclic garbage is off: it would look at each of the millions of
     instructions of a large upload again and again, a second at a time, and nobody else runs meanwhile.
@@ -45,13 +47,18 @@ class PoolWorkers:
     def __init__(self, reactor: ReactorClock, on_failure: Callable[[str], None]) -> None:
         self._reactor = reactor
         self._on_failure = on_failure
-        self._pool = ThreadPoolExecutor(THREADS, "realms")
+        self._threads: list[Thread] = []
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # None ends a thread
+        self._running = 0  # or waiting for a thread
         self._heavy: deque[Callable[[], None]] = deque()
         self._running_heavy = 0
 
     def stop(self) -> None:
         """Wait for what is running."""
-        self._pool.shutdown()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def run(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """Run ``work`` in a thread, then call ``done`` or ``failed`` on the reactor thread."""
@@ -60,11 +67,23 @@ class PoolWorkers:
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001 (whatever it is, it is told to who waits)
-                self._reactor.callFromThread(_deliver, failed, error)
+                self._reactor.callFromThread(self._deliver, failed, error)
             else:
-                self._reactor.callFromThread(_deliver, done, result)
+                self._reactor.callFromThread(self._deliver, done, result)
 
-        self._pool.submit(job)
+        self._running += 1
+        if len(self._threads) < min(self._running, THREADS):
+            thread = Thread(target=_work, args=(self._jobs,), name=f"realms_{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(job)
+
+    def _deliver(self, to: Callable[[T], None], result: T) -> None:
+        self._running -= 1
+        try:
+            to(result)
+        except Exception:  # noqa: BLE001 (a fault of ours in one place must not cost the others their results)
+            log.error("a result could not be delivered", failure=Failure())  # type: ignore[no-untyped-call]
 
     def run_heavy(self, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """The same for work that may compute for long: it waits until few others do."""
@@ -112,11 +131,10 @@ class PoolWorkers:
             log.error("Realm {realm}: internal error", realm=realm, failure=Failure(error))  # type: ignore[no-untyped-call]
 
 
-def _deliver(to: Callable[[T], None], result: T) -> None:
-    try:
-        to(result)
-    except Exception:  # noqa: BLE001 (a fault of ours in one place must not cost the others their results)
-        log.error("a result could not be delivered", failure=Failure())  # type: ignore[no-untyped-call]
+def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # it holds what it worked on
 
 
 def _due_generation() -> int:

@@ -7,13 +7,14 @@ same place and need the same entries share one encoded body, also while it is st
 
 from __future__ import annotations  # those of functions within functions would be evaluated at each call
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
+from realmserver.realms.line import Line
 from realmserver.realms.realm import Realm, select_download
 from realmserver.realms.requests import (
     Download,
@@ -81,7 +82,7 @@ class Fanout(Generic[Body]):
         self._encode = encode
         self._read_done = read_done
         self._failed = failed
-        self._tail: deque[LogEntry] = deque()
+        self._tail: Line[LogEntry] = Line()
         self._tail_size = 0
         self._authors: dict[int, int] = {}
         self._known_since: int | None = None

@@ -5,7 +5,9 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 
 - work that writes runs alone in its Realm (the *lane*), in the order it came;
 - uploads that wait together are integrated together and share one commit (group commit), and so do client files that
-  are wanted together;
+  are wanted together: these concern nobody else, so they have a queue of their own and take turns with the other;
+- an IDENT of a client file that is in memory is answered at once, unless something waits or is done that could change
+  the answer;
 - a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
   overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
@@ -16,15 +18,15 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 
 from __future__ import annotations  # those of functions within functions would be evaluated at each call
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
 from realmserver.realms.idle_work import IdleWork
+from realmserver.realms.line import Line
 from realmserver.realms.observer import Observer, Unobserved
 from realmserver.realms.packing import BrokenRecord
 from realmserver.realms.realm import Integration, Realm
@@ -160,11 +162,13 @@ class LiveRealm(Generic[Body]):
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next, self._failed)
         self._realm: Realm | None = None
         self._head: Head | None = None
-        self._queue: deque[_Call | _Allocation | _Waiting] = deque()
+        self._queue: Line[_Call | _Waiting] = Line()
+        self._wanted: Line[_Allocation] = Line()
         self._waiting_size = 0
         self._progress: dict[int, _Waiting] = {}
         self._flush_due = False
         self._busy = False
+        self._is_allocating = False  # the last work of the lane was that, or is
         self._subscribers: dict[int, Subscriber] = {}
         self._cursors: dict[int, UploadCursor] = {}
 
@@ -178,7 +182,7 @@ class LiveRealm(Generic[Body]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing waits."""
-        return not (self._busy or self._queue or self._progress or self._fanout.is_reading)
+        return not (self._busy or self._queue or self._wanted or self._progress or self._fanout.is_reading)
 
     def go_on(self) -> None:
         """There is room for the store now."""
@@ -197,7 +201,7 @@ class LiveRealm(Generic[Body]):
             self._busy = False
             self._observer.closed()
             closed()
-            if self._queue:
+            if self._queue or self._wanted:
                 self._next()
 
         def failed(error: Exception) -> None:
@@ -217,7 +221,7 @@ class LiveRealm(Generic[Body]):
 
     def allocate(self, owner: str, done: Done[ClientFile], permit: Permit = no_question) -> None:
         """Give out a new client file for user ``owner``; ``permit`` as in :meth:`open`."""
-        self._queue.append(_Allocation(owner, done, permit))
+        self._wanted.append(_Allocation(owner, done, permit))
         self._next()
 
     def client_version(self, ident: int, salt: int, done: Done[int]) -> None:
@@ -241,7 +245,17 @@ class LiveRealm(Generic[Body]):
         report = self._progress.pop(request.ident, None)
         if report is not None:  # an earlier session's, which counts for the new one (spec/protocol.md 3.4)
             self._queue.append(report)
-        self._call(lambda realm: realm.identify(request, owner, protocol), identified)
+        answer = self._at_hand(lambda realm: realm.identify_at_hand(request, owner, protocol))
+        if answer is not None:
+            identified(answer)
+        else:
+            self._call(lambda realm: realm.identify(request, owner, protocol), identified)
+
+    def _at_hand(self, look: Callable[[Realm], Identified | None]) -> Identified | None:
+        """What ``look`` finds in memory where nothing is done and nothing waits but to give out client files."""
+        if self._realm is None or self._queue or self._damage or (self._busy and not self._is_allocating):
+            return None
+        return look(self._realm)
 
     def leave(self, ident: int, subscriber: Subscriber) -> None:
         """``subscriber`` is gone. What it has uploaded is integrated all the same."""
@@ -341,7 +355,8 @@ class LiveRealm(Generic[Body]):
     def _expel(self, answer: RealmError) -> None:
         """Nobody stays: after a repair the Realm may be another than they know, and each must identify anew."""
         subscribers, self._subscribers, self._cursors = self._subscribers, {}, {}
-        queue, self._queue = self._queue, deque()
+        queue, self._queue = self._queue, Line()
+        wanted, self._wanted = self._wanted, Line()
         progress, self._progress = self._progress, {}
         for subscriber in subscribers.values():
             subscriber.expelled(answer)
@@ -349,11 +364,11 @@ class LiveRealm(Generic[Body]):
             match each:
                 case _Call():
                     each.failed(answer)
-                case _Allocation():
-                    each.done(answer)
                 case _Waiting():
                     self._waits(-each.size)
                     each.done(answer)
+        for allocation in wanted:
+            allocation.done(answer)
         for report in progress.values():
             report.done(answer)
 
@@ -392,7 +407,7 @@ class LiveRealm(Generic[Body]):
         if self._damage is not None:
             self._close_damaged(self._damage)
             return
-        if not self._queue:
+        if not (self._queue or self._wanted):
             if self.is_idle and self._reopening_due:
                 self._reopening_due = False
                 self.close_store(lambda: self._idle(self))  # it is opened again when it is needed
@@ -402,24 +417,23 @@ class LiveRealm(Generic[Body]):
         if self._realm is None and not self.has_room(self):
             return
         self._busy = True
+        self._is_allocating = bool(self._wanted) and not (self._queue and self._is_allocating)
+        if self._is_allocating:
+            permit = self._wanted[0].permit
+            self._allocate(self._take_allocations(), permit)
+            return
         first = self._queue[0]
         if isinstance(first, _Call):
             self._queue.popleft()
             self._run(first.work, [first.failed], first.permit)
-        elif isinstance(first, _Allocation):
-            self._allocate(self._take_allocations(), first.permit)
         else:
             self._run_batch(self._take_batch())
 
     def _take_allocations(self) -> list[_Allocation]:
-        """Those at the head of the queue that may share a commit. Only one while the Realm is not open: whether a new
-        one may be made is asked for each user by himself."""
+        """Those that may share a commit. Only one while the Realm is not open: whether a new one may be made is asked
+        for each user by himself."""
         most = MAX_ALLOCATIONS if self._realm is not None else 1
-        batch: list[_Allocation] = []
-        while self._queue and len(batch) < most and isinstance(first := self._queue[0], _Allocation):
-            batch.append(first)
-            self._queue.popleft()
-        return batch
+        return [self._wanted.popleft() for _ in range(min(most, len(self._wanted)))]
 
     def _allocate(self, batch: list[_Allocation], permit: Permit) -> None:
         def work(realm: Realm) -> Callable[[], None]:
@@ -493,7 +507,7 @@ class LiveRealm(Generic[Body]):
     def _refuse_waiting(self, ident: int, error: RealmError) -> None:
         """Drop all that client file ``ident`` has waiting, because an earlier upload of it failed: integrating what
         came after would take that one for integrated, and it would be lost (``spec/protocol.md`` 3.5)."""
-        kept: deque[_Call | _Allocation | _Waiting] = deque()
+        kept: Line[_Call | _Waiting] = Line()
         refused: list[_Waiting] = []
         for each in self._queue:
             if isinstance(each, _Waiting) and each.upload.ident == ident:
@@ -541,14 +555,15 @@ class LiveRealm(Generic[Body]):
         open_now = self._realm
 
         def job() -> tuple[Realm, Head, Callable[[], None]]:
-            with ExitStack() as undo:
-                if open_now is None:
-                    realm = self._open_realm(permit)
-                    undo.callback(realm.close)  # if the work fails: nobody has it yet, and it can be open only once
-                else:
-                    realm = open_now
+            if open_now is not None:
+                then = work(open_now)
+                return open_now, open_now.head, then
+            realm = self._open_realm(permit)
+            try:
                 then = work(realm)
-                undo.pop_all()
+            except BaseException:
+                realm.close()  # nobody has it yet, and it can be open only once
+                raise
             return realm, realm.head, then
 
         def done(result: tuple[Realm, Head, Callable[[], None]]) -> None:

@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import json
 import re
+from functools import lru_cache
 from typing import Final, NoReturn
 
 MAX_PATH_BYTES: Final = 1024
@@ -23,6 +24,9 @@ MAX_PATH_BYTES: Final = 1024
 MAX_PARTITION_TEXT: Final = 16 * 1024
 """Longest partition value, in characters of extended JSON. The specification sets none; ids and names are far shorter,
 and the text of a hostile client must not cost more than a moment."""
+
+REMEMBERED: Final = 1024
+"""Partition values whose Realms are remembered: many clients come with the same one, and come again."""
 
 MAX_ESCAPED: Final = 160
 """Longest escaped string in a partition's segment. A segment becomes a file name, which may have 255 bytes, and the
@@ -98,6 +102,7 @@ def check_app_id(app_id: str) -> str:
     return app_id
 
 
+@lru_cache(maxsize=REMEMBERED)
 def partition_realm(app_id: str, text: str) -> str:
     """The name of the Realm that holds the partition ``text`` of the app ``app_id``.
 

@@ -2,7 +2,8 @@
 
 All methods may block on a disk. Those that write (:meth:`Realm.allocate`, :meth:`Realm.integrate`) and
 :meth:`Realm.identify` are called by one thread at a time; :meth:`Realm.download` reads a snapshot and may run beside
-them. ``realms.live`` keeps that order.
+them. :meth:`Realm.identify_at_hand` looks at memory only, and may run beside :meth:`Realm.allocate_all`.
+``realms.live`` keeps that order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +47,10 @@ DOWNLOAD_SIZE: Final = 1024 * 1024
 get through a slow line in less than the 120 s that a client waits for the PONG behind it (K25)."""
 
 MAX_SALT: Final = (1 << 63) - 1
+
+MAX_AT_HAND: Final = 256
+"""Client files of a Realm that are kept in memory, those that were written or asked for last: who has been given one
+comes back with it in the next moment. About 200 bytes each."""
 
 T = TypeVar("T")
 
@@ -97,6 +102,7 @@ class Realm:
         self._environment = environment
         self._history_ttl = history_ttl
         self._not_worth = 0  # a log of this size or less is not worth a squash
+        self._at_hand: dict[int, ClientFile] = {}  # as they are on the disk; the one kept for longest first
         self._is_swept = False
         self._has_begun_anew = False
         self.wants_reopening = False
@@ -107,6 +113,7 @@ class Realm:
     def _load(self) -> None:
         """Begin with what is durable and nothing else: when the Realm is opened, and after a batch failed."""
         self._is_loaded = False
+        self._at_hand.clear()
         self._snapshot: Snapshot | None = None
         self._head = self._store.head()
         self._history = History(self._head.version)
@@ -157,49 +164,76 @@ class Realm:
         Raises a :class:`RealmError`.
         """
         self._load_again()
-        head = self._head
         with self._store.snapshot() as snapshot:
-            client = self._check_client_file(request, snapshot)
-            cursor = request.download
-            if cursor.server_version < client.base_version:
-                raise BadServerVersion(
-                    f"the client stands at server version {cursor.server_version}, before {client.base_version}"
-                )
-            if client.last_seen == 0:
-                raise ClientFileExpired(f"client file {client.ident} has expired")
-            begins = self._check_start(client, cursor, head)
-            if cursor.server_version > head.version:
-                raise BadServerVersion(
-                    f"the client stands at server version {cursor.server_version}, after {head.version}"
-                )
-            if cursor.client_version > client.client_version:
-                raise BadClientVersion(
-                    f"the client's version {cursor.client_version} is not here, only up to {client.client_version}"
-                )
-            if request.latest.version < cursor.server_version:
-                raise BadServerVersion(
-                    f"the client stands at server version {cursor.server_version}, "
-                    f"but has heard of none after {request.latest.version}"
-                )
-            if request.latest.salt != self._salt_of(request.latest.version, snapshot):
-                raise DivergingHistories(f"server version {request.latest.version} has another salt here")
+            client = snapshot.client(request.ident)
+            begins = self._check_ident(request, owner, protocol, client, lambda each: self._salt_of(each, snapshot))
+        assert client is not None
+        if begins:
+            client = evolve(client, start_version=self._head.base_version)
+            self._append(Commit(clients={client.ident: client}))
+        self._keep_at_hand([client])
+        return self._identified(client)
+
+    def identify_at_hand(self, request: Identify, owner: str, protocol: int) -> Identified | None:
+        """The same where all is in memory and nothing is wrong; None: :meth:`identify` has to look. Does not block."""
+        client = self._at_hand.get(request.ident)
+        if client is None:
+            return None
+        try:
+            begins = self._check_ident(request, owner, protocol, client, self._salt_at_hand)
+        except RealmError:
+            return None
+        return None if begins else self._identified(client)
+
+    def _identified(self, client: ClientFile) -> Identified:
+        upload = UploadCursor(client.client_version, client.base_version)
+        return Identified(upload, client.locked_version, self._head.version)
+
+    def _check_ident(
+        self,
+        request: Identify,
+        owner: str,
+        protocol: int,
+        known: ClientFile | None,
+        salt_of: Callable[[int], int | None],
+    ) -> bool:
+        """Check an IDENT against what is ``known`` of its client file. Returns what :meth:`_check_start` does."""
+        head = self._head
+        client = self._check_client_file(request, known)
+        cursor = request.download
+        if cursor.server_version < client.base_version:
+            raise BadServerVersion(
+                f"the client stands at server version {cursor.server_version}, before {client.base_version}"
+            )
+        if client.last_seen == 0:
+            raise ClientFileExpired(f"client file {client.ident} has expired")
+        begins = self._check_start(client, cursor, head)
+        if cursor.server_version > head.version:
+            raise BadServerVersion(f"the client stands at server version {cursor.server_version}, after {head.version}")
+        if cursor.client_version > client.client_version:
+            raise BadClientVersion(
+                f"the client's version {cursor.client_version} is not here, only up to {client.client_version}"
+            )
+        if request.latest.version < cursor.server_version:
+            raise BadServerVersion(
+                f"the client stands at server version {cursor.server_version}, "
+                f"but has heard of none after {request.latest.version}"
+            )
+        if request.latest.salt != salt_of(request.latest.version):
+            raise DivergingHistories(f"server version {request.latest.version} has another salt here")
         if client.owner != owner:
             raise UserMismatch(f"client file {client.ident} belongs to another user")
         if protocol < head.required_protocol:
             raise ProtocolTooOld(
                 f"this Realm holds data that needs sync protocol {head.required_protocol}, the client speaks {protocol}"
             )
-        if begins:
-            self._append(Commit(clients={client.ident: evolve(client, start_version=head.base_version)}))
-        upload = UploadCursor(client.client_version, client.base_version)
-        return Identified(upload, client.locked_version, head.version)
+        return begins
 
-    def _check_client_file(self, request: Identify, snapshot: Snapshot) -> ClientFile:
+    def _check_client_file(self, request: Identify, client: ClientFile | None) -> ClientFile:
         if request.latest.version > self._head.version:
             raise BadServerVersion(
                 f"the client knows of server version {request.latest.version}, the last here is {self._head.version}"
             )
-        client = snapshot.client(request.ident)
         if client is None and request.ident != SERVER_FILE_IDENT:
             raise BadClientFileIdent(f"client file {request.ident} was never given out")
         if client is None or client.salt != request.salt:
@@ -214,6 +248,12 @@ class Realm:
         if cursor.server_version or client.client_version or client.base_version:
             raise expired(client.ident, head)
         return True
+
+    def _salt_at_hand(self, version: int) -> int | None:
+        """The salt of a version if it is in memory."""
+        if version == 0:
+            return 0
+        return self._head.salt if version == self._head.version else None
 
     def _salt_of(self, version: int, snapshot: Snapshot) -> int | None:
         """The salt of a version; None for one that no client can have heard of last: only others stood there."""
@@ -269,7 +309,16 @@ class Realm:
         return Integration(answers, tuple(commit.entries), self._head)
 
     def _append(self, commit: Commit, computing: AbstractContextManager[object] = NOBODY_ELSE) -> None:
+        for ident in commit.clients:
+            self._at_hand.pop(ident, None)
         self._head = self._store.append(self._head.version, self._head.epoch, commit, computing)
+        self._keep_at_hand(commit.clients.values())
+
+    def _keep_at_hand(self, clients: Iterable[ClientFile]) -> None:
+        for client in clients:
+            self._at_hand[client.ident] = client
+        while len(self._at_hand) > MAX_AT_HAND:
+            del self._at_hand[next(iter(self._at_hand))]
 
     def _read_shape(self, key: bytes) -> bytes | None:
         if self._snapshot is None:

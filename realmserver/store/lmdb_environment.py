@@ -259,7 +259,8 @@ class Environment:
         self._map_size = map_size
         self._patience = patience
         self._writing = threading.Lock()
-        self._gate = threading.Condition()
+        self._gate = threading.RLock()
+        self._left: threading.Condition | None = None  # of the gate, while a growing map waits for views to be left
         self._views: set[View] = set()
         self._closed = False
         self._suspect = False  # LMDB has reported an error
@@ -315,7 +316,8 @@ class Environment:
             with self._gate:
                 view.close()
                 self._views.discard(view)
-                self._gate.notify_all()
+                if self._left is not None:
+                    self._left.notify_all()
 
     def write(self, change: Callable[[Writing], _Result], size: int) -> _Result:
         """Make what ``change`` puts and deletes durable as a whole, and return its result.
@@ -475,13 +477,21 @@ class Environment:
             map_size = whole_pages(self._map_size + max(min(self._map_size, MAX_MAP_STEP), size))
             if map_size > MAX_MAP_SIZE:
                 raise StoreFull(f"{self._what}: it would grow to more than {MAX_MAP_SIZE} bytes")
-            if not self._gate.wait_for(lambda: not self._older_views(env), self._patience):
+            if not self._wait_for_older_views(env):
                 raise StoreError(f"{self._what}: a view of an older state has been open for {self._patience} s")
             try:
                 _extend(self._directory / DATA_FILE, map_size)
             except OSError as error:
                 raise store_error(self._what, error) from error
             self._exchange(lambda: self._remap(env, map_size))
+
+    def _wait_for_older_views(self, env: "lmdb.Environment") -> bool:
+        """Whether they are left in time. Called with the gate held, by the one who writes."""
+        self._left = threading.Condition(self._gate)
+        try:
+            return self._left.wait_for(lambda: not self._older_views(env), self._patience)
+        finally:
+            self._left = None
 
     def _remap(self, env: "lmdb.Environment", map_size: int) -> None:
         try:
@@ -529,10 +539,12 @@ def _fill_new(
 ) -> None:
     try:
         reserve_lock_file(directory / LOCK_FILE)
-        with lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables)) as env:
-            os.truncate(directory / DATA_FILE, map_size)  # the commit makes that durable, too (see _extend)
+        # Nobody sees the file before it is whole, so it need not be on the disk in an order: once is enough for all.
+        with lmdb.open(str(directory), map_size=map_size, mode=FILE_MODE, max_dbs=len(tables), sync=False) as env:
+            os.truncate(directory / DATA_FILE, map_size)  # see _extend
             with env.begin(write=True) as txn:
                 fill(Writing(txn, {table: env.open_db(table.encode(), txn=txn) for table in tables}))
+            env.sync(True)
     except lmdb.Error as error:
         raise _write_error(what, error, directory, map_size) from error
 

@@ -5,12 +5,12 @@ session decides about one client file only: it knows neither its neighbours nor 
 values or by raising one of the two failures below; :mod:`realmserver.sync.server` turns those into decisions.
 """
 
-from collections import deque
 from enum import Enum, auto
 from typing import Final
 
 from attrs import define, field
 
+from realmserver.realms.line import Line
 from realmserver.realms.requests import Download, DownloadCursor, Identified, Identify, Upload, UploadCursor
 from realmserver.sync import client_messages as c2s
 from realmserver.sync.checks import BadCursor, check_upload
@@ -78,9 +78,9 @@ class Session:
     path: str
     state: State
     awaiting: Awaiting | None = None
-    waiting: deque[tuple[c2s.SessionMessage, int]] = field(factory=deque, repr=False)
+    waiting: Line[tuple[c2s.SessionMessage, int]] = field(factory=Line, repr=False)
     """Messages that came while the host was asked something, each with the bytes it counts for."""
-    uploads: deque[int] = field(factory=deque, repr=False)
+    uploads: Line[int] = field(factory=Line, repr=False)
     """The bytes of each upload asked of the Realm and not yet answered, in order."""
     ident: int = 0
     user: str = ""

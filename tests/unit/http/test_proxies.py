@@ -13,6 +13,7 @@ from realmserver.http.proxies import (
     address_of,
     came_straight,
     endpoint_address,
+    marks_of,
     origin,
 )
 
@@ -94,11 +95,11 @@ def test_an_ipv4_client_of_an_ipv6_port_is_told_by_its_ipv4_address() -> None:
 
 @pytest.mark.parametrize("mark", MARKS)
 def test_what_a_proxy_has_marked_did_not_come_straight(mark: bytes) -> None:
-    assert came_straight(LOCAL, Headers())
-    assert not came_straight(LOCAL, Headers({mark: [b""]}))
+    assert came_straight(LOCAL, marks_of(Headers()))
+    assert not came_straight(LOCAL, marks_of(Headers({mark: [b""]})))
 
 
 def test_only_this_machine_comes_straight() -> None:
-    assert came_straight(ip("::1"), Headers())
-    assert not came_straight(ip("10.0.0.1"), Headers())
-    assert not came_straight(None, Headers())
+    assert came_straight(ip("::1"), [])
+    assert not came_straight(ip("10.0.0.1"), [])
+    assert not came_straight(None, [])

@@ -1,8 +1,10 @@
 """A WebSocket from its upgrade to its end, over a transport in memory: what the shell does besides carrying bytes."""
 
+import gc
 import os
 import socket
 import struct
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from realmserver._version import __version__
 from realmserver.auth.gate import AppUser
 from realmserver.auth.keys import make_keys
 from realmserver.auth.tokens import Tokens
@@ -119,6 +122,61 @@ def close_code(transport: Any) -> int:
     assert sent[1] == len(sent) - 2
     (code,) = struct.unpack("!H", sent[2:4])
     return int(code)
+
+
+def test_an_upgrade_is_answered_with_the_subprotocol_and_the_proof_that_it_was_understood(server: Fixture) -> None:
+    transport = server.ask(version=9)
+    server.reactor.advance(0)
+    first, *headers = transport.value().decode().split("\r\n")
+    assert first == "HTTP/1.1 101 Switching Protocols"
+    assert dict(header.split(": ") for header in headers if header and header.isprintable()) == {
+        "Server": f"RealmSync/{__version__}",
+        "Upgrade": "WebSocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Protocol": "com.mongodb.realm-sync/9",
+        "Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",  # of RFC 6455, 1.3
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        (b"Host: server\r\nHost: other\r\n", b"Host"),
+        (b"", b"Host"),
+        (b"Host: server\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"Sec-WebSocket-Key"),
+        (b"Host: server\r\nSec-WebSocket-Version: 13\r\n", b"Sec-WebSocket-Version"),
+    ],
+)
+def test_headers_that_must_be_there_once_are(server: Fixture, header: bytes, text: bytes) -> None:
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    channel = server.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    channel.makeConnection(transport)
+    channel.dataReceived((REQUEST % (APP, 9)).replace(b"Host: server\r\n", header))
+    assert transport.value().startswith(b"HTTP/1.1 400 ")
+    assert text in transport.value().partition(b"\r\n\r\n")[2]
+
+
+def test_an_upgrade_is_of_http_1_1(server: Fixture) -> None:
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    channel = server.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    channel.makeConnection(transport)
+    channel.dataReceived((REQUEST % (APP, 9)).replace(b" HTTP/1.1", b" HTTP/1.0"))
+    assert b" 400 " in transport.value().partition(b"\r\n")[0]
+
+
+def test_nothing_of_the_request_stays_behind(server: Fixture) -> None:
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    channel = server.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    transport.protocol = channel
+    channel.makeConnection(transport)
+    channel.dataReceived(REQUEST % (APP, 9))
+    request = weakref.ref(channel.requests[0])
+    gc.disable()
+    try:
+        server.reactor.advance(0)
+        assert request() is None
+    finally:
+        gc.enable()
 
 
 def test_a_connection_waits_for_its_turn_to_be_opened(server: Fixture) -> None:

@@ -89,6 +89,9 @@ def server(tmp_path: Path) -> Fixture:
         ("Connection", "keep-alive"),
         ("Sec_WebSocket_Version", "8"),
         ("Sec_WebSocket_Key", None),
+        ("Sec_WebSocket_Key", "dGhlIHNhbXBsZSBub25jZQ"),
+        ("Sec_WebSocket_Key", "dGhlIHNhbXBsZSBub25jZ===="),
+        ("Sec_WebSocket_Key", "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="),
     ],
 )
 def test_a_request_that_is_no_upgrade_says_which_header_is_wrong(

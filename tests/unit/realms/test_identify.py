@@ -2,9 +2,9 @@
 
 import pytest
 from attrs import evolve
-from realm_tools import create, open_realm, schema, set_n, upload
+from realm_tools import FixedEnvironment, create, memory_store, open_realm, schema, set_n, upload
 
-from realmserver.realms.realm import Realm
+from realmserver.realms.realm import MAX_AT_HAND, Realm
 from realmserver.realms.requests import (
     BadClientFileIdent,
     BadClientVersion,
@@ -70,3 +70,50 @@ def test_nor_is_one_that_knows_what_is_not_here() -> None:
         realm.identify(evolve(request, download=DownloadCursor(4, 4)), OWNER, 14)
     with pytest.raises(BadClientVersion):
         realm.identify(evolve(request, download=DownloadCursor(3, 5)), OWNER, 14)
+
+
+def test_a_client_file_that_was_just_written_is_identified_from_memory() -> None:
+    realm, request = one_client()
+    assert realm.identify_at_hand(request, OWNER, 14) == realm.identify(request, OWNER, 14)
+    fresh = evolve(request, download=DownloadCursor(), latest=SaltedVersion())
+    assert realm.identify_at_hand(fresh, OWNER, 14) == realm.identify(fresh, OWNER, 14)
+
+
+def test_memory_says_nothing_of_what_is_wrong_or_is_on_the_disk() -> None:
+    realm, request = one_client()
+    newest = request.latest
+    for doubtful in (
+        evolve(request, salt=request.salt + 1),
+        evolve(request, ident=77),
+        evolve(request, download=DownloadCursor(3, 5)),
+        evolve(request, latest=SaltedVersion(3, newest.salt + 1)),
+        evolve(request, download=DownloadCursor(2, 3), latest=SaltedVersion(2, newest.salt)),  # right, but in the log
+    ):
+        assert realm.identify_at_hand(doubtful, OWNER, 14) is None
+    assert realm.identify_at_hand(request, "b", 14) is None
+
+
+def test_a_client_file_is_in_memory_once_it_was_asked_for_and_the_newest_ones_stay() -> None:
+    store = memory_store()
+    before = Realm(store.open("/test", create=True), FixedEnvironment())
+    first, *others = before.allocate_all([OWNER] * (MAX_AT_HAND + 1))
+    before.close()
+    realm = Realm(store.open("/test", create=False), FixedEnvironment())
+    requests = [Identify(each.ident, each.salt, DownloadCursor(), SaltedVersion()) for each in (first, *others)]
+    assert realm.identify_at_hand(requests[0], OWNER, 14) is None
+    for request in requests:
+        assert realm.identify(request, OWNER, 14) == realm.identify_at_hand(request, OWNER, 14)
+    assert realm.identify_at_hand(requests[0], OWNER, 14) is None
+    assert realm.identify_at_hand(requests[1], OWNER, 14) is not None
+
+
+def test_memory_follows_what_is_written() -> None:
+    realm, request = one_client()
+    realm.integrate([upload(request.ident, (5, 3, set_n(2)))])
+    answer = realm.identify_at_hand(request, OWNER, 14)
+    assert answer is None, "its version is no longer the newest"
+    begun_anew = evolve(request, download=DownloadCursor(), latest=SaltedVersion())
+    assert realm.identify(request, OWNER, 14).upload == UploadCursor(5, 3)
+    assert realm.identify_at_hand(begun_anew, OWNER, 14) is None, "it stands before what it has integrated"
+    newest = evolve(request, latest=SaltedVersion(realm.head.version, realm.head.salt))
+    assert realm.identify_at_hand(newest, OWNER, 14) == realm.identify(newest, OWNER, 14)

@@ -31,6 +31,7 @@ from realmserver.realms.requests import (
     SaltedVersion,
     UploadCursor,
     UploadDone,
+    UserMismatch,
 )
 from realmserver.realms.stored_records import META_KEY
 from realmserver.realms.waiting import House, WaitingRoom
@@ -170,6 +171,23 @@ def test_an_ident_is_looked_at_after_the_uploads_that_came_before_it() -> None:
     bench.workers.run_all()
     assert order == ["uploaded", "identified"]
     assert answers == [Identified(UploadCursor(2, 0), 0, 1)]
+
+
+def test_who_has_just_been_given_a_client_file_is_identified_at_once() -> None:
+    bench = Bench()
+    client = bench.client()
+    request = Identify(client.ident, client.salt, DownloadCursor(), SaltedVersion())
+    answers: list[Identified | RealmError] = []
+    bench.live.identify(request, "user", 14, Listener(), answers.append)
+    assert answers == [Identified(UploadCursor(), 0, 0)]
+    bench.live.allocate("other", lambda answer: None)
+    bench.live.allocate("another", lambda answer: None)
+    bench.live.identify(request, "user", 14, Listener(), answers.append)
+    assert len(answers) == 2, "others' client files are no reason to wait"
+    bench.live.identify(request, "somebody else", 14, Listener(), answers.append)
+    assert len(answers) == 2, "what is wrong with an IDENT is found out beside the disk"
+    bench.workers.run_all()
+    assert isinstance(answers[2], UserMismatch)
 
 
 def test_a_newer_session_of_the_same_client_file_supersedes_the_older() -> None:
@@ -688,6 +706,18 @@ def test_client_files_that_are_wanted_together_share_a_commit() -> None:
         (4, "third"),
     ]
     assert [sorted(commit.clients) for commit in commits] == [[2], [3, 4]], "the first opens the Realm"
+
+
+def test_client_files_and_other_work_take_turns() -> None:
+    bench = Bench()
+    client = bench.client()
+    order: list[str] = []
+    for number in range(2, 5):
+        bench.live.upload(upload(client.ident, (number, 0, schema())), lambda answer: order.append("upload"))
+        bench.live.client_version(client.ident, client.salt, lambda answer: order.append("other"))
+        bench.live.allocate("user", lambda answer: order.append("file"))
+    bench.workers.run_all()
+    assert order == ["upload", "file", "file", "file", "other", "upload", "other", "upload", "other"]
 
 
 def test_a_new_realm_is_asked_for_by_each_user_himself() -> None:
