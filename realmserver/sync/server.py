@@ -35,6 +35,7 @@ from realmserver.sync.decisions import (
     Open,
     PauseReading,
     Refresh,
+    Report,
     ResumeReading,
     RoundTrip,
     Send,
@@ -362,11 +363,11 @@ class ServerConnection:
         session.admit(message)
         try:
             match message:
+                case c2s.Upload():
+                    self._upload(session, message, size)
                 case c2s.Ident():
                     session.awaiting = Awaiting.IDENTIFIED
                     self._out.append(Ask(session, session.identify(message)))
-                case c2s.Upload():
-                    self._upload(session, message, size)
                 case c2s.Mark():
                     session.mark(message.request)
                     self._answer_mark(session)
@@ -388,10 +389,14 @@ class ServerConnection:
 
     def _upload(self, session: Session, message: c2s.Upload, size: int) -> None:
         request = session.upload(message, self.negotiated.version)
-        if request is not None:
-            session.uploads.append(size)
-            self._hold(size)
-            self._out.append(Ask(session, request))
+        if request is None:
+            return
+        if not request.entries:
+            self._out.append(Report(session, request))
+            return
+        session.uploads.append(size)
+        self._hold(size)
+        self._out.append(Ask(session, request))
 
     def _client_error(self, session: Session, message: c2s.ClientError) -> None:
         """The client now ignores the session, so it is ended for it to begin anew (``spec/protocol.md`` 2.3)."""

@@ -576,6 +576,37 @@ def test_a_progress_report_does_not_overtake_an_upload_of_the_same_client_file()
     assert done == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(7, 0))]
 
 
+def test_a_report_that_had_to_let_an_upload_go_before_is_not_forgotten() -> None:
+    bench = Bench()
+    client, done = held_behind_an_ident(bench)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
+    bench.workers.fire_timers()
+    bench.live.client_version(client.ident, client.salt, lambda answer: None)
+    bench.live.upload(upload(client.ident, (8, 0, data(AddTable("V", TABLE_EMBEDDED)))), done.append)
+    bench.live.client_version(client.ident, client.salt, lambda answer: None)  # its batch does not empty the queue
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert [answer for answer in done if isinstance(answer, RealmError)] == []
+    assert len(done) == 3
+    assert bench.live.is_idle
+
+
+def test_reports_do_not_pile_up_while_a_realm_has_no_time_for_them() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.identify(client)
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: None)  # runs until run_all
+    for version in range(3, 10):
+        bench.live.upload(upload(client.ident, progress=UploadCursor(version, 0)), done.append)
+        bench.workers.fire_timers()
+        assert len(done) == version - 3, "only the last one waits"
+    bench.workers.run_all()
+    assert done[-1] == UploadDone(UploadCursor(9, 0))
+    assert bench.live.is_idle
+
+
 def test_after_a_bad_upload_what_waits_of_the_same_client_file_is_refused_too() -> None:
     bench = Bench()
     client = bench.client()
