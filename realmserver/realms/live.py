@@ -6,8 +6,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
 - work that writes runs alone in its Realm (the *lane*), in the order it came;
 - uploads that wait together are integrated together and share one commit (group commit), and so do client files that
   are wanted together;
-- a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
-  overtakes an upload;
+- a progress report without changesets needs no answer and waits for PROGRESS_DELAY, with all others of the Realm: of
+  those of one client file, the last says what the earlier ones do; it never overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
 - only what is durable is shown to anyone: answers and the news of new versions go out after the commit;
 - what can wait is done in small steps (``idle_work``), each of which is work like any other: an upload waits for one;
@@ -44,7 +44,8 @@ from realmserver.realms.waiting import House
 from realmserver.store.interface import ClientFile, Head, StoreFull, UnknownFormat
 
 PROGRESS_DELAY: Final = 1.0
-"""Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
+"""Seconds that a progress report waits. Clients report after each DOWNLOAD: it saves most of the work for them where
+there are many. A crash may lose it: the client reports again."""
 
 MAX_BATCH_UPLOADS: Final = 256
 """Uploads in one commit: bounds how long the first waits for the last."""
@@ -473,10 +474,8 @@ class LiveRealm(Generic[Body]):
                 break
             batch.append(waiting)
             self._queue.popleft()
-        if is_flush or not self._queue:
+        if is_flush:
             batch.extend(self._take_reports())
-        if is_flush and self._progress:
-            self._flush_later()
         return batch
 
     def _take_reports(self) -> list[_Waiting]:
@@ -484,6 +483,8 @@ class LiveRealm(Generic[Body]):
         ahead = {each.upload.ident for each in self._queue if isinstance(each, _Waiting)}
         found = [each for ident, each in self._progress.items() if ident not in ahead]
         self._progress = {ident: each for ident, each in self._progress.items() if ident in ahead}
+        if self._progress:
+            self._flush_later()
         return found
 
     def _run_batch(self, batch: list[_Waiting]) -> None:

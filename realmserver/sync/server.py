@@ -277,10 +277,7 @@ class ServerConnection:
             return
         self._fetching = None
         session.downloaded(download)
-        head = s2c.DownloadHead(
-            session.sid, download.cursor, download.latest, download.upload, download.downloadable_bytes
-        )
-        self._out.append(Send(head.encode(body)))
+        self._out.append(Send(s2c.encode_download(session.sid, download, body)))
         self._answer_mark(session)
         self._take_turn(session)
 
@@ -464,11 +461,13 @@ class ServerConnection:
     def _decided(self) -> list[Decision]:
         """Add what follows from the state as a whole, and hand out everything."""
         if not self.is_over:
-            if self._is_writable and self._fetching is None and self._turns:
+            if self._turns and self._fetching is None and self._is_writable:
                 session, _ = self._turns.popitem(last=False)
                 self._fetching = session
                 self._out.append(FetchDownload(session, session.ident, session.cursor))
-            if self._backlog.turn(self._is_writable, self._is_crowded):
+            backlog = self._backlog
+            is_quiet = backlog.is_reading and self._is_writable and not backlog.bytes  # as nearly always
+            if not is_quiet and backlog.turn(self._is_writable, self._is_crowded):
                 self._out.append(ResumeReading() if self._backlog.is_reading else PauseReading())
         out, self._out = self._out, []
         return out
