@@ -30,7 +30,7 @@ from realmserver.net.link import Link
 from realmserver.net.owner import READ_ONLY, Owner
 from realmserver.net.refusals import Refusals
 from realmserver.net.seat import Desk
-from realmserver.process.memory import keep_large_blocks_apart
+from realmserver.process.memory import keep_large_blocks_apart, look_for_garbage_seldom
 from realmserver.process.open_files import raise_limit
 from realmserver.process.server import SWITCH_INTERVAL
 from realmserver.realms.requests import LimitReached, RealmError
@@ -120,6 +120,7 @@ def main() -> None:
     worker = Worker(settings, observer, reactor)
     with socket.socket(fileno=LINK) as stream:
         adopt(reactor, stream, worker.link)
+    look_for_garbage_seldom()
     logger.debug("a worker is there: number {number}, process {process}", number=settings.number, process=os.getpid())
     reactor.run(installSignalHandlers=False)
 

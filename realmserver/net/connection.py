@@ -1,7 +1,8 @@
 """One client's WebSocket: the shell around its conversation, which carries bytes.
 
-Frames become messages here (autobahn), in turns and within limits, and what is said in ``net.conversation`` becomes
-frames. Rules of the protocol and of Realms live there and below; here is the transport.
+Frames become messages here, in turns and within limits, and what is said in ``net.conversation`` becomes frames. That
+is autobahn's work; what most messages are, one whole short frame, goes past it (``net.frames``). Rules of the protocol
+and of Realms live in the conversation and below; here is the transport.
 """
 
 import socket
@@ -15,6 +16,7 @@ from zope.interface import implementer
 from realmserver.auth.gate import AppUser
 from realmserver.metrics import Metrics
 from realmserver.net.conversation import Carrier, Talk, Upgrade
+from realmserver.net.frames import LONGEST, SHORT_HEAD, framed, payload_of, size_of
 from realmserver.net.holdings import Holdings
 from realmserver.net.intake import SLICE, Intake
 from realmserver.net.lean import LeanProtocol
@@ -30,12 +32,6 @@ TOO_BIG: Final = 1009
 
 SMALL_FRAME: Final = 4096
 """Bytes of a frame that may wait for those that follow from the same input."""
-
-SHORT_HEAD: Final = 6
-"""Bytes before the payload of a client's frame, where that is short: two, and the mask."""
-
-TWO_BYTES: Final = 126
-"""The length of a frame that says that its length follows in two bytes; one more, in eight."""
 
 QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux's option to acknowledge what has been received at once."""
@@ -77,7 +73,7 @@ class SyncConnection(LeanProtocol):
         self._report = ConnectionReport(upgrade.connection_id, upgrade.client, upgrade.login, host.metrics)
         talk = self.conversation = host.converse(upgrade, self._report, self)
         shared = self._shared = host.shared
-        self._intake = Intake(shared.turns, super().dataReceived, self._next_piece, host.reactor.seconds)
+        self._intake = Intake(shared.turns, self._take, self._next_piece, host.reactor.seconds)
         self._holdings = Holdings(self, shared, talk.overfull)
         self._fragments = 0  # of the message that is being received
         self._frame_left = 0  # bytes of its last frame that are still to come
@@ -128,11 +124,17 @@ class SyncConnection(LeanProtocol):
             return self._frame_left
         if self.data or len(data) < place + SHORT_HEAD:  # it has a part of a head already, or gets one
             return SLICE
-        size = data[place + 1] & 0x7F
-        if size < TWO_BYTES:
-            return SHORT_HEAD + size
-        more = 2 if size == TWO_BYTES else 8
-        return SHORT_HEAD + more + int.from_bytes(data[place + 2 : place + 2 + more], "big")
+        return size_of(data, place)
+
+    def _take(self, piece: bytes) -> None:
+        """What the peer says next. A whole message that comes between two others is in order whatever autobahn knows;
+        all else it has to judge, and what it has begun it must end."""
+        if self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
+            message = payload_of(piece)
+            if message is not None:
+                self._message(message)
+                return
+        super().dataReceived(piece)
 
     def onMessageFrameBegin(self, length: int) -> None:
         super().onMessageFrameBegin(length)
@@ -150,8 +152,11 @@ class SyncConnection(LeanProtocol):
         self._fragments = 0
         self._holdings.message_done()
         if isBinary:  # text is ignored by both ends (spec/protocol.md 1.5)
-            self._report.received(payload)
-            self.conversation.receive(payload)
+            self._message(payload)
+
+    def _message(self, payload: bytes) -> None:
+        self._report.received(payload)
+        self.conversation.receive(payload)
 
     def _acknowledge(self) -> None:
         """Have the system acknowledge at once what has come. Some messages get no answer, and a client that waits for
@@ -200,7 +205,10 @@ class SyncConnection(LeanProtocol):
     def send(self, data: bytes) -> None:
         self._sent = len(data)
         self._has_answered = True
-        self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
+        if len(data) <= LONGEST and self.state == self.STATE_OPEN:
+            self.sendData(framed(data))
+        else:
+            self.sendMessage(data, isBinary=True)  # type: ignore[no-untyped-call]
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """autobahn gives a frame to the transport. What is decided upon one input goes out in one piece, as long as it

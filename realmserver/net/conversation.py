@@ -45,6 +45,7 @@ from realmserver.sync.decisions import (
     Open,
     PauseReading,
     Refresh,
+    Report,
     ResumeReading,
     RoundTrip,
     Send,
@@ -192,6 +193,11 @@ class Binding(Subscriber):
     def expelled(self, error: RealmError) -> None:
         self.conversation.refuse(self.session, error)
 
+    def reported(self, answer: UploadDone | RealmError) -> None:
+        """The Realm has taken the client's progress down, or has not."""
+        if isinstance(answer, RealmError):
+            self.conversation.refuse(self.session, answer)
+
 
 class Conversation:
     """One client's. ``upgrade`` is how it began, ``report`` hears of it."""
@@ -298,6 +304,10 @@ class Conversation:
                 self._carrier.send(data)
             case Ask(session, request):
                 self._ask(self._bindings[session], request)
+            case Report(session, progress):
+                binding = self._bindings[session]
+                if not binding.is_refused:
+                    binding.live.upload(progress, binding.reported)
             case FetchDownload(session):
                 if self._is_paused:  # by the DOWNLOAD before it; the decision is older than that
                     self._postponed = decision

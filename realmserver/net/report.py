@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from realmserver.auth.gate import AppUser
-from realmserver.log import TRACE, get_logger
+from realmserver.log import DETAIL, TRACE, get_logger
 from realmserver.metrics import Metrics
 from realmserver.realms.requests import Download, Upload, UploadDone
 from realmserver.sync.bodies import EncodedBody
@@ -173,6 +173,8 @@ class ConnectionReport:
         self.metrics.download_constructed.inc()
         self.metrics.download_constructed_bytes.observe(size)
         self.metrics.download_constructed_seconds.observe(seconds)
+        if not log.is_on(DETAIL):
+            return
         log.detail(
             "{connection}: sent {changesets} changesets ({bytes} bytes) of Realm {realm} to client file {client_file}: "
             "up to version {version}",

@@ -24,6 +24,7 @@ from realmserver._build import BUILD
 from realmserver._version import __version__
 from realmserver.net.admission import Admission
 from realmserver.net.listeners import CannotListen, Listener
+from realmserver.process.memory import look_for_garbage_seldom
 from realmserver.process.screen import announcement, complain, say
 from realmserver.process.supervisor import Supervisor
 
@@ -164,6 +165,7 @@ class Server(MultiService):
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop_on_signal)
         signal.signal(signal.SIGHUP, self._reload_on_signal)
+        look_for_garbage_seldom()
         if self._has_screen():
             say(announcement(self._listeners, parts.files, self._observer.path, parts.warnings))
         if not self._observer.is_for_eyes:  # else the announcement, which says it, stands right there

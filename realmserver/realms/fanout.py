@@ -10,9 +10,7 @@ from __future__ import annotations  # those of functions within functions would 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Final, Generic, Protocol, TypeVar
-
-from attrs import frozen
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from realmserver.realms.line import Line
 from realmserver.realms.realm import Realm, select_download
@@ -55,13 +53,13 @@ class Workers(Protocol):
         """Make ``call`` on the caller's thread ``delay`` seconds from now."""
 
 
-@frozen
-class _Range:
+class _Range(NamedTuple):
     """What the entries of a DOWNLOAD depend on: where the receiver stands, where the Realm ends, the receiver's ident
     where some of the entries between may be its own, or are not for everybody, and where the log begins: what is before
-    has another form then."""
+    has another form then. A tuple of numbers: it is looked up for each receiver."""
 
-    cursor: DownloadCursor
+    server_version: int
+    client_version: int
     end: int
     own: int
     base: int
@@ -125,7 +123,8 @@ class Fanout(Generic[Body]):
     ) -> None:
         """The next DOWNLOAD for client file ``ident``. ``upload`` is its (CV, RB) as of ``head``."""
         is_own = cursor.server_version < head.base_version or self._may_hold_own(ident, cursor)
-        wanted = _Range(cursor, head.version, ident if is_own else 0, head.base_version)
+        own = ident if is_own else 0
+        wanted = _Range(cursor.server_version, cursor.client_version, head.version, own, head.base_version)
         made = self._bodies.get(wanted)
         if made is None and self._tail_reaches(cursor.server_version, head):
             log = islice(self._tail, len(self._tail) - (head.version - cursor.server_version), None)
@@ -137,14 +136,14 @@ class Fanout(Generic[Body]):
         waiting = self._reading.setdefault(wanted, [])
         waiting.append((upload, done))
         if len(waiting) == 1:
-            self._read(realm, head, ident, wanted)
+            self._read(realm, head, ident, cursor, wanted)
 
-    def _read(self, realm: Realm, head: Head, ident: int, wanted: _Range) -> None:
+    def _read(self, realm: Realm, head: Head, ident: int, cursor: DownloadCursor, wanted: _Range) -> None:
         """Read and encode in a thread, for all who want the same."""
 
         def read() -> Made[Body] | RealmError:
             try:
-                selection = realm.download(ident, wanted.cursor, head)
+                selection = realm.download(ident, cursor, head)
             except RealmError as error:
                 return error
             return selection, self._encode(selection.entries)

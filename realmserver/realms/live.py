@@ -8,8 +8,8 @@ Everything here runs on one thread, the reactor's, and never waits: work that ma
   are wanted together: these concern nobody else, so they have a queue of their own and take turns with the other;
 - an IDENT of a client file that is in memory is answered at once, unless something waits or is done that could change
   the answer;
-- a progress report without changesets needs no answer and waits for company, at most PROGRESS_DELAY; it never
-  overtakes an upload;
+- a progress report without changesets needs no answer and waits for PROGRESS_DELAY, with all others of the Realm: of
+  those of one client file, the last says what the earlier ones do; it never overtakes an upload;
 - where an upload fails, all that waits of the same client file fails with it;
 - only what is durable is shown to anyone: answers and the news of new versions go out after the commit;
 - what can wait is done in small steps (``idle_work``), each of which is work like any other: an upload waits for one;
@@ -46,7 +46,8 @@ from realmserver.realms.waiting import House
 from realmserver.store.interface import ClientFile, Head, StoreFull, UnknownFormat
 
 PROGRESS_DELAY: Final = 1.0
-"""Seconds that a progress report may wait for a commit to share. A crash may lose it: the client reports again."""
+"""Seconds that a progress report waits. Clients report after each DOWNLOAD: it saves most of the work for them where
+there are many. A crash may lose it: the client reports again."""
 
 MAX_BATCH_UPLOADS: Final = 256
 """Uploads in one commit: bounds how long the first waits for the last."""
@@ -107,6 +108,11 @@ class _Allocation:
 
 
 @frozen
+class _Flush:
+    """What has been reported is to be made durable."""
+
+
+@frozen
 class _Waiting:
     """An upload in the queue. ``size``: the bytes that it takes in memory."""
 
@@ -162,7 +168,7 @@ class LiveRealm(Generic[Body]):
         self._fanout: Fanout[Body] = Fanout(workers, encode, self._next, self._failed)
         self._realm: Realm | None = None
         self._head: Head | None = None
-        self._queue: Line[_Call | _Waiting] = Line()
+        self._queue: Line[_Call | _Waiting | _Flush] = Line()
         self._wanted: Line[_Allocation] = Line()
         self._waiting_size = 0
         self._progress: dict[int, _Waiting] = {}
@@ -265,29 +271,34 @@ class LiveRealm(Generic[Body]):
 
     def upload(self, upload: Upload, done: Done[UploadDone]) -> None:
         """Integrate ``upload`` and make it durable; then answer."""
-        waiting = _Waiting(upload, done, sum(len(entry.changeset) + ENTRY_COST for entry in upload.entries))
         if upload.entries:
-            refusal = self._house.room.refusal(waiting.size, self._waiting_size)
+            size = sum(len(entry.changeset) + ENTRY_COST for entry in upload.entries)
+            refusal = self._house.room.refusal(size, self._waiting_size)
             if refusal is not None:
                 done(refusal)
                 return
-            self._waits(waiting.size)
-            self._queue.append(waiting)
+            self._waits(size)
+            self._queue.append(_Waiting(upload, done, size))
             self._next()
             return
         earlier = self._progress.pop(upload.ident, None)
-        self._progress[upload.ident] = waiting
+        self._progress[upload.ident] = _Waiting(upload, done, 0)
         if earlier is not None:
             earlier.done(UploadDone(self._cursors.get(upload.ident, UploadCursor())))
+        self._flush_later()
+
+    def _flush_later(self) -> None:
         if not self._flush_due:
             self._flush_due = True
             self._workers.later(PROGRESS_DELAY, self.flush)
 
     def flush(self) -> None:
-        """Make the waiting progress reports durable now."""
-        self._flush_due = False
-        self._queue.extend(self._progress.values())
-        self._progress.clear()
+        """Make the waiting progress reports durable now: those that are there when their turn has come, so that however
+        long that takes there is one of each client file at most."""
+        if self._progress:
+            self._queue.append(_Flush())
+        else:
+            self._flush_due = False
         self._next()
 
     def fetch(self, ident: int, cursor: DownloadCursor, protocol: int, done: Done[Made[Body]]) -> None:
@@ -367,6 +378,8 @@ class LiveRealm(Generic[Body]):
                 case _Waiting():
                     self._waits(-each.size)
                     each.done(answer)
+                case _Flush():
+                    self._flush_due = False
         for allocation in wanted:
             allocation.done(answer)
         for report in progress.values():
@@ -427,7 +440,12 @@ class LiveRealm(Generic[Body]):
             self._queue.popleft()
             self._run(first.work, [first.failed], first.permit)
         else:
-            self._run_batch(self._take_batch())
+            batch = self._take_batch()
+            if batch:
+                self._run_batch(batch)
+            else:
+                self._busy = False
+                self._next()
 
     def _take_allocations(self) -> list[_Allocation]:
         """Those that may share a commit. Only one while the Realm is not open: whether a new one may be made is asked
@@ -456,8 +474,13 @@ class LiveRealm(Generic[Body]):
         """The uploads at the head of the queue that may share a commit."""
         batch: list[_Waiting] = []
         size = 0
+        is_flush = False
         while self._queue and len(batch) < MAX_BATCH_UPLOADS:
             waiting = self._queue[0]
+            if isinstance(waiting, _Flush):
+                is_flush, self._flush_due = True, False
+                self._queue.popleft()
+                continue
             if not isinstance(waiting, _Waiting):
                 break
             size += waiting.size
@@ -465,10 +488,18 @@ class LiveRealm(Generic[Body]):
                 break
             batch.append(waiting)
             self._queue.popleft()
-        if not self._queue:  # a report must not overtake an upload of its client file, which would count as integrated
-            batch.extend(self._progress.values())
-            self._progress.clear()
+        if is_flush:
+            batch.extend(self._take_reports())
         return batch
+
+    def _take_reports(self) -> list[_Waiting]:
+        """Those that overtake no upload of their client file, which would count as integrated."""
+        ahead = {each.upload.ident for each in self._queue if isinstance(each, _Waiting)}
+        found = [each for ident, each in self._progress.items() if ident not in ahead]
+        self._progress = {ident: each for ident, each in self._progress.items() if ident in ahead}
+        if self._progress:
+            self._flush_later()
+        return found
 
     def _run_batch(self, batch: list[_Waiting]) -> None:
         is_heavy = sum(waiting.size for waiting in batch) > HEAVY
@@ -507,7 +538,7 @@ class LiveRealm(Generic[Body]):
     def _refuse_waiting(self, ident: int, error: RealmError) -> None:
         """Drop all that client file ``ident`` has waiting, because an earlier upload of it failed: integrating what
         came after would take that one for integrated, and it would be lost (``spec/protocol.md`` 3.5)."""
-        kept: Line[_Call | _Waiting] = Line()
+        kept: Line[_Call | _Waiting | _Flush] = Line()
         refused: list[_Waiting] = []
         for each in self._queue:
             if isinstance(each, _Waiting) and each.upload.ident == ident:

@@ -6,6 +6,7 @@ Whether a message is in order is the session's matter, not this module's.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -186,6 +187,11 @@ class ClientError:
         return b"json_error %d %d %d\n" % (self.code, len(body), self.session) + body
 
 
+_NUMBER: Final = rb"([0-9]{1,18})"
+_REPORT: Final = re.compile(rb"upload ([1-9][0-9]{0,17}) 0 0 0 %b %b %b\n" % (_NUMBER, _NUMBER, _NUMBER))
+"""An UPLOAD without changesets, as clients send it after each DOWNLOAD: most messages are of this form. Its numbers are
+too short to be out of range."""
+
 SessionMessage = (
     Bind | Refresh | Ident | ClientVersionRequest | StateRequest | Upload | Mark | Alloc | Unbind | ClientError
 )
@@ -197,6 +203,10 @@ def decode_client_message(data: bytes, limits: Limits) -> ClientMessage:
 
     Raises :class:`MalformedMessage` with the error code to answer, :class:`MessageTooBig` for a body over its limit.
     """
+    report = _REPORT.fullmatch(data)
+    if report is not None:
+        session, client, server, locked = map(int, report.groups())
+        return Upload(session, UploadCursor(client, server), locked)
     head = parse_head(data)
     decoder = _DECODERS.get(head.verb)
     if decoder is None:

@@ -55,11 +55,20 @@ class Open:
 @frozen
 class Ask:
     """Put the request to the session's Realm; requests of one session in the order given. Answer each with
-    ``answered`` (or ``refused``, where a right is missing: an Upload with entries needs the right to upload). The
-    next may be asked before the last is answered."""
+    ``answered`` (or ``refused``, where a right is missing: an Upload needs the right to upload). The next may be asked
+    before the last is answered."""
 
     session: Session
     request: Identify | Upload
+
+
+@frozen
+class Report:
+    """Put ``progress``, an Upload without entries, to the session's Realm, in order with all that is asked. There is
+    time, and nobody waits for an answer: call ``refused`` if there is an error."""
+
+    session: Session
+    progress: Upload
 
 
 @frozen
@@ -166,6 +175,7 @@ Decision = (
     | Abort
     | Open
     | Ask
+    | Report
     | FetchDownload
     | Refresh
     | ClientVersion

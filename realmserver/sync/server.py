@@ -35,6 +35,7 @@ from realmserver.sync.decisions import (
     Open,
     PauseReading,
     Refresh,
+    Report,
     ResumeReading,
     RoundTrip,
     Send,
@@ -276,10 +277,7 @@ class ServerConnection:
             return
         self._fetching = None
         session.downloaded(download)
-        head = s2c.DownloadHead(
-            session.sid, download.cursor, download.latest, download.upload, download.downloadable_bytes
-        )
-        self._out.append(Send(head.encode(body)))
+        self._out.append(Send(s2c.encode_download(session.sid, download, body)))
         self._answer_mark(session)
         self._take_turn(session)
 
@@ -362,11 +360,11 @@ class ServerConnection:
         session.admit(message)
         try:
             match message:
+                case c2s.Upload():
+                    self._upload(session, message, size)
                 case c2s.Ident():
                     session.awaiting = Awaiting.IDENTIFIED
                     self._out.append(Ask(session, session.identify(message)))
-                case c2s.Upload():
-                    self._upload(session, message, size)
                 case c2s.Mark():
                     session.mark(message.request)
                     self._answer_mark(session)
@@ -388,10 +386,14 @@ class ServerConnection:
 
     def _upload(self, session: Session, message: c2s.Upload, size: int) -> None:
         request = session.upload(message, self.negotiated.version)
-        if request is not None:
-            session.uploads.append(size)
-            self._hold(size)
-            self._out.append(Ask(session, request))
+        if request is None:
+            return
+        if not request.entries:
+            self._out.append(Report(session, request))
+            return
+        session.uploads.append(size)
+        self._hold(size)
+        self._out.append(Ask(session, request))
 
     def _client_error(self, session: Session, message: c2s.ClientError) -> None:
         """The client now ignores the session, so it is ended for it to begin anew (``spec/protocol.md`` 2.3)."""
@@ -459,11 +461,13 @@ class ServerConnection:
     def _decided(self) -> list[Decision]:
         """Add what follows from the state as a whole, and hand out everything."""
         if not self.is_over:
-            if self._is_writable and self._fetching is None and self._turns:
+            if self._turns and self._fetching is None and self._is_writable:
                 session, _ = self._turns.popitem(last=False)
                 self._fetching = session
                 self._out.append(FetchDownload(session, session.ident, session.cursor))
-            if self._backlog.turn(self._is_writable, self._is_crowded):
+            backlog = self._backlog
+            is_quiet = backlog.is_reading and self._is_writable and not backlog.bytes  # as nearly always
+            if not is_quiet and backlog.turn(self._is_writable, self._is_crowded):
                 self._out.append(ResumeReading() if self._backlog.is_reading else PauseReading())
         out, self._out = self._out, []
         return out

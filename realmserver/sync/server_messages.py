@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
+from realmserver.realms import requests
 from realmserver.realms.requests import DownloadCursor, DownloadEntry, SaltedVersion, UploadCursor
 from realmserver.sync.bodies import EncodedBody, decode_download_body, inflated
 from realmserver.sync.syntax import (
@@ -77,20 +78,26 @@ class DownloadHead:
     downloadable_bytes: int
 
     def encode(self, body: EncodedBody) -> bytes:
-        head = b"download %d %d %d %d %d %d %d %d %d %d %d\n" % (
-            self.session,
-            self.cursor.server_version,
-            self.cursor.client_version,
-            self.latest.version,
-            self.latest.salt,
-            self.upload.client_version,
-            self.upload.server_version,
-            self.downloadable_bytes,
-            body.is_compressed,
-            body.uncompressed_size,
-            body.compressed_size,
-        )
-        return head + body.data
+        return encode_download(self.session, self, body)
+
+
+def encode_download(session: int, head: DownloadHead | requests.Download, body: EncodedBody) -> bytes:
+    """The DOWNLOAD for ``session`` with the cursors of ``head``."""
+    cursor, latest, upload = head.cursor, head.latest, head.upload
+    return b"download %d %d %d %d %d %d %d %d %d %d %d\n%b" % (
+        session,
+        cursor.server_version,
+        cursor.client_version,
+        latest.version,
+        latest.salt,
+        upload.client_version,
+        upload.server_version,
+        head.downloadable_bytes,
+        body.is_compressed,
+        body.uncompressed_size,
+        body.compressed_size,
+        body.data,
+    )
 
 
 @frozen

@@ -165,6 +165,10 @@ class Binding(Subscriber):
     def expelled(self, error: RealmError) -> None:
         self.side.refuse(self.session, error)
 
+    def reported(self, answer: UploadDone | RealmError) -> None:
+        if isinstance(answer, RealmError):
+            self.side.refuse(self.session, answer)
+
 
 class ServerSide:
     """The server's end of a connection."""
@@ -216,6 +220,10 @@ class ServerSide:
                 self._send(data)
             case decisions.Ask(session, request):
                 self._ask(self._bindings[session], request)
+            case decisions.Report(session, progress):
+                binding = self._bindings[session]
+                if not binding.is_refused:
+                    binding.live.upload(progress, binding.reported)
             case decisions.FetchDownload(session):
                 self._fetch(self._bindings[session], decision)
             case decisions.Open(session):

@@ -238,6 +238,8 @@ class Host:
                 return lambda: self._open(decision)
             case decisions.Ask():
                 return lambda: self._ask(decision)
+            case decisions.Report():
+                return lambda: self._report(decision)
             case decisions.FetchDownload():
                 self.fetches += 1
                 return lambda: self._fetch(decision)
@@ -275,6 +277,12 @@ class Host:
         self.carry_out(found)
         if realm.version > before:
             self.world.advance(realm)
+        return []
+
+    def _report(self, decision: decisions.Report) -> list[Decision]:
+        realm = self.realms.get(decision.session)
+        if realm is not None:
+            realm.integrate(decision.progress)
         return []
 
     def _fetch(self, decision: decisions.FetchDownload) -> list[Decision]:

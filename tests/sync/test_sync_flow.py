@@ -40,8 +40,13 @@ def world() -> World:
 
 
 def asked_uploads(host: Host) -> list[requests.Upload]:
-    asked = (decision.request for decision in host.decisions if isinstance(decision, decisions.Ask))
-    return [request for request in asked if isinstance(request, requests.Upload)]
+    """What the Realm has been asked to take, entries or progress alone."""
+    uploads: list[requests.Upload] = []
+    for decision in host.decisions:
+        match decision:
+            case decisions.Ask(request=requests.Upload() as asked) | decisions.Report(progress=asked):
+                uploads.append(asked)
+    return uploads
 
 
 # Uploads (3.5)
@@ -64,6 +69,17 @@ def test_an_acknowledgement_follows_only_an_upload_that_made_a_version(world: Wo
     assert host.fetches == fetches, "progress alone must not cause a DOWNLOAD, or the two would go on for ever"
     assert host.world.realm("/test").files[2].upload == UploadCursor(5, 2)
     assert host.world.realm("/test").files[2].locked == 2
+
+
+def test_progress_alone_waits_for_no_answer(world: World) -> None:
+    host = active(world, auto=False)
+    host.say(upload(2, 2), b"upload 1 0 0 0 3 0 0\n")
+    assert host.asked() == ["Ask", "Report"]
+    waiting = host.connection.outstanding_bytes
+    host.say(b"upload 1 0 0 0 4 0 0\n")
+    assert host.connection.outstanding_bytes == waiting
+    host.answer()
+    assert host.connection.outstanding_bytes == 0
 
 
 def test_an_upload_that_says_nothing_new_is_not_asked(world: World) -> None:

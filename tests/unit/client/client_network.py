@@ -132,6 +132,8 @@ class Host:
                 self._open(session, decision)
             case decisions.Ask(session, request):
                 self._ask(session, request)
+            case decisions.Report(session, progress):
+                self._report(session, progress)
             case decisions.FetchDownload(session):
                 self._fetch(session, decision)
             case decisions.Leave(session):
@@ -174,6 +176,14 @@ class Host:
             for host in list(self.network.hosts):
                 for other in [each for each, where in host.sessions.items() if where is realm]:
                     host.carry_out(host.machine.advanced(other, realm.head.version))
+
+    def _report(self, session: Session, progress: Upload) -> None:
+        realm = self.sessions[session]
+        done = realm.integrate([progress]).answers[0]
+        if isinstance(done, UploadDone):
+            self.network.cursors[realm.name, progress.ident] = done.upload
+        else:
+            self.carry_out(self.machine.refused(session, done))
 
     def _fetch(self, session: Session, request: decisions.FetchDownload) -> None:
         realm = self.sessions[session]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from realmserver.process.memory import keep_large_blocks_apart
+from realmserver.process.memory import YOUNG, keep_large_blocks_apart
 
 REALMS = 20
 
@@ -31,6 +31,15 @@ print((held() - before) // {REALMS})
 """
 
 
+SELDOM = """
+import gc
+from realmserver.process.memory import look_for_garbage_seldom
+
+look_for_garbage_seldom()
+print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000, gc.get_threshold()[0])
+"""
+
+
 def kilobytes_each(root: Path, way: str) -> int:
     answer = subprocess.run([sys.executable, "-c", OPEN, root, way], capture_output=True, text=True, check=True)
     return int(answer.stdout)
@@ -43,3 +52,8 @@ def test_an_open_realm_takes_some_kilobytes(tmp_path: Path) -> None:
 
 def test_another_c_library_is_left_alone() -> None:
     assert not keep_large_blocks_apart(object())
+
+
+def test_python_does_not_look_at_the_program_itself_for_garbage() -> None:
+    answer = subprocess.run([sys.executable, "-c", SELDOM], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["True", "True", str(YOUNG)]

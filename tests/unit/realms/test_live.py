@@ -203,14 +203,17 @@ def test_a_newer_session_of_the_same_client_file_supersedes_the_older() -> None:
     assert older.versions == []
 
 
-def test_a_progress_report_waits_for_company_and_makes_no_news() -> None:
+def test_a_progress_report_waits_and_makes_no_news() -> None:
     bench = Bench()
-    client = bench.client()
+    client, other = bench.client(), bench.client()
     listener = bench.identify(client)
     done: list[UploadDone | RealmError] = []
     bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
     bench.workers.run_all()
-    assert done == []
+    bench.live.upload(upload(other.ident, (2, 0, schema())), lambda answer: None)
+    bench.workers.run_all()
+    assert done == [], "there will be a later one"
+    listener.versions.clear()
     bench.workers.fire_timers()
     bench.workers.run_all()
     assert done == [UploadDone(UploadCursor(7, 0))]
@@ -249,6 +252,7 @@ def test_receivers_at_the_same_place_share_a_body_and_have_headers_of_their_own(
     for client in (writer, *readers):
         bench.identify(client)
     bench.live.upload(upload(readers[0].ident, progress=UploadCursor(3, 0)), lambda answer: None)
+    bench.live.flush()
     bench.live.upload(upload(writer.ident, (2, 0, schema()), (3, 0, create())), lambda answer: None)
     bench.workers.run_all()
     bench.encoded = 0
@@ -592,6 +596,37 @@ def test_a_progress_report_does_not_overtake_an_upload_of_the_same_client_file()
     assert not isinstance(answer, RealmError)
     assert answer[1] == (1, 2, 3), "the upload was taken for integrated before it was"
     assert done == [UploadDone(UploadCursor(2, 0)), UploadDone(UploadCursor(7, 0))]
+
+
+def test_a_report_that_had_to_let_an_upload_go_before_is_not_forgotten() -> None:
+    bench = Bench()
+    client, done = held_behind_an_ident(bench)
+    bench.live.upload(upload(client.ident, progress=UploadCursor(7, 0)), done.append)
+    bench.workers.fire_timers()
+    bench.live.client_version(client.ident, client.salt, lambda answer: None)
+    bench.live.upload(upload(client.ident, (8, 0, data(AddTable("V", TABLE_EMBEDDED)))), done.append)
+    bench.live.client_version(client.ident, client.salt, lambda answer: None)  # its batch does not empty the queue
+    bench.workers.run_all()
+    bench.workers.fire_timers()
+    bench.workers.run_all()
+    assert [answer for answer in done if isinstance(answer, RealmError)] == []
+    assert len(done) == 3
+    assert bench.live.is_idle
+
+
+def test_reports_do_not_pile_up_while_a_realm_has_no_time_for_them() -> None:
+    bench = Bench()
+    client = bench.client()
+    bench.identify(client)
+    done: list[UploadDone | RealmError] = []
+    bench.live.upload(upload(client.ident, (2, 0, schema())), lambda answer: None)  # runs until run_all
+    for version in range(3, 10):
+        bench.live.upload(upload(client.ident, progress=UploadCursor(version, 0)), done.append)
+        bench.workers.fire_timers()
+        assert len(done) == version - 3, "only the last one waits"
+    bench.workers.run_all()
+    assert done[-1] == UploadDone(UploadCursor(9, 0))
+    assert bench.live.is_idle
 
 
 def test_after_a_bad_upload_what_waits_of_the_same_client_file_is_refused_too() -> None:

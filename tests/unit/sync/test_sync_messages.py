@@ -202,6 +202,31 @@ def test_leading_zeros_are_tolerated() -> None:
     assert c2s.decode_client_message(b"mark 001 0002\n", SERVER_LIMITS) == c2s.Mark(1, 2)
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 10**18, 10**18 - 1, 0])
+def test_a_report_may_have_any_number_of_the_protocol(number: int) -> None:
+    report = c2s.Upload(7, UploadCursor(number, number), number)
+    assert c2s.decode_client_message(b"upload 007 0 0 0 %d %d %d\n" % (number, number, number), SERVER_LIMITS) == report
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"upload 0 0 0 0 5 0 0\n",
+        b"upload 1 0 0 0 9223372036854775808 0 0\n",
+        b"upload 1 0 0 0 5 0 9223372036854775808\n",
+        b"upload 1 0 0 0 5 0 0",
+        b"upload 1 0 0 0 5 0 0\n\n",
+        b"upload 1 0 0 1 5 0 0\n",
+        b"upload 1 0 0 0 5 0 -1\n",
+        b"upload 1 0 0 0 5  0 0\n",
+        b"upload 1 0 0 0 5 0\n",
+    ],
+)
+def test_what_is_nearly_a_report_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        c2s.decode_client_message(data, SERVER_LIMITS)
+
+
 def test_any_number_but_zero_is_true() -> None:
     assert c2s.decode_client_message(b"bind 1 1 0 7 2\np", SERVER_LIMITS) == c2s.Bind(1, "p", "", True, True)
 
