@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 from attrs import frozen
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -84,10 +84,10 @@ class Hiring:
         self._environment = {name: value for name, value in environment.items() if name not in OF_THE_FRONT}
         self._environment["PYTHONPATH"] = path
 
-    def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> None:
+    def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs, _blocked():
-            self._reactor.spawnProcess(
+            process = self._reactor.spawnProcess(
                 _Hired(self._settings(number).to_json(), ended),
                 COMMAND[0],
                 COMMAND,
@@ -95,6 +95,12 @@ class Hiring:
                 childFDs={0: "w", 1: 1, 2: 2, LINK: theirs.fileno(), LOCK: self._lock},
             )
             adopt(self._reactor, ours, link)
+
+        def kill() -> None:
+            with suppress(ProcessExitedAlready):
+                process.signalProcess("KILL")
+
+        return kill
 
 
 @contextmanager

@@ -30,12 +30,12 @@ HEAD: Final = Struct("!IQB")
 AMOUNT: Final = Struct("!Q")
 CLOSING: Final = Struct("!H")
 
-BEGIN, MESSAGE, TAKEN, GONE, CLOSE, DROP, BOUND, STOP, REOPEN, FIGURES, FAILED, QUARANTINED = range(12)
+BEGIN, MESSAGE, TAKEN, GONE, CLOSE, DROP, BOUND, STOP, REOPEN, FIGURES, FAILED, QUARANTINED, ALIVE = range(13)
 """What a frame says. To the worker: a connection's first session is about to be there (BEGIN, as JSON), a MESSAGE of
-the client, the connection is GONE; to the worker itself STOP, REOPEN the log, give FIGURES. To the front: a MESSAGE for
-the client, CLOSE (code and reason) or DROP (JSON) its connection, whether it has a session BOUND; of the worker itself
-its FIGURES (JSON), that a Realm FAILED, and how many are QUARANTINED. Either way: of what was sent, so many bytes are
-TAKEN."""
+the client, the connection is GONE; to the worker itself STOP, REOPEN the log, give FIGURES, say that you are ALIVE. To
+the front: a MESSAGE for the client, CLOSE (code and reason) or DROP (JSON) its connection, whether it has a session
+BOUND; of the worker itself its FIGURES (JSON), that a Realm FAILED, how many are QUARANTINED, that it is ALIVE. Either
+way: of what was sent, so many bytes are TAKEN."""
 
 WINDOW: Final = 64 * 1024
 """Bytes of one connection on their way, one way, beyond which there is no room for more: what a socket is read by, and

@@ -18,6 +18,7 @@ from realmserver.net.conversation import Conversation, Upgrade
 from realmserver.net.holdings import Holdings
 from realmserver.net.intake import TURN
 from realmserver.net.link import (
+    ALIVE,
     BEGIN,
     BOUND,
     CLOSE,
@@ -93,6 +94,8 @@ class Desk:
             self.link.tell(OF_THE_PROCESS, FIGURES, self._process.figures().to_json())
         elif kind == REOPEN:
             self._process.reopen_log()
+        elif kind == ALIVE:
+            self.link.tell(OF_THE_PROCESS, ALIVE)
         elif kind == STOP:
             self._process.stop()
 

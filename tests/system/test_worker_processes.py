@@ -145,6 +145,46 @@ def test_a_worker_that_is_killed_comes_back_and_the_realms_of_others_go_on(serve
     assert "worker 0 has ended by itself: signal SIGKILL" in server.text()
 
 
+@pytest.fixture
+def hasty_server(server_process: ServerProcess) -> ServerProcess:
+    """Its clock is fast (``hasty/sitecustomize.py``): a minute is two seconds, which a busy machine may well take away
+    from any worker."""
+    server_process.settings = f"{TWO_WORKERS}limits: {{idle_timeout: 3600}}\n"
+    server_process.environment["PYTHONPATH"] = str(Path(__file__).parent / "hasty")
+    server_process.start()
+    return server_process
+
+
+async def outlive_one_that_hangs(server: ServerProcess) -> None:
+    device = Device()
+    await device.open(server)
+    hung = server.worker_pids()[0]
+    os.kill(hung, signal.SIGSTOP)
+    for each in NAMES:
+        device.write(each, 0)
+    await device.uploaded()
+    assert hung not in server.worker_pids()
+    found = of(server)
+    assert found["ros_worker_kills_total"] >= 1
+    assert found["ros_worker_restarts_total"] >= 1
+    await device.client.close()
+
+
+def test_a_worker_that_hangs_is_killed_and_comes_back(hasty_server: ServerProcess) -> None:
+    run(outlive_one_that_hangs(hasty_server))
+    text = hasty_server.text()
+    assert "worker 0 has not answered for 60 seconds: it is killed" in text
+    assert "worker 0 has ended since it was killed. Its clients come again by themselves" in text
+
+
+def test_a_worker_that_does_not_stop_does_not_keep_the_server_from_it(hasty_server: ServerProcess) -> None:
+    workers = hasty_server.worker_pids()
+    os.kill(workers[1], signal.SIGSTOP)
+    assert hasty_server.stop() == 0
+    assert are_gone(workers)
+    assert "worker 1 has not come to its end within 15 seconds: it is killed" in hasty_server.text()
+
+
 def test_what_was_acknowledged_outlives_workers_that_die_under_load(tmp_path: Path) -> None:
     require_shim()
     with Run(tmp_path) as load:

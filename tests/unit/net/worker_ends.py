@@ -80,6 +80,7 @@ class MemoryWorker:
     def __init__(self, fixture: "WorkersFixture", link: Link, ended: Callable[[str], None], limits: Limits) -> None:
         self.metrics = Metrics()
         self.ended = ended
+        self.hangs = False
         self.logs = self.stops = 0
         self.owner = Owner(
             fixture.reactor,
@@ -103,9 +104,13 @@ class MemoryWorker:
         self.pipes[1].abortConnection()
         self.ended(how)
 
+    def kill(self) -> None:
+        self.die()
+
     def stop(self) -> None:
         self.stops += 1
-        self.die("exit status 0")
+        if not self.hangs:
+            self.die("exit status 0")
 
     def reopen_log(self) -> None:
         self.logs += 1
@@ -126,8 +131,10 @@ class WorkersFixture(Fixture):
         self.started: list[tuple[int, MemoryWorker]] = []
         self.failed: list[str] = []
 
-        def hire(number: int, link: Link, ended: Callable[[str], None]) -> None:
-            self.started.append((number, MemoryWorker(self, link, ended, limits or Limits())))
+        def hire(number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]:
+            worker = MemoryWorker(self, link, ended, limits or Limits())
+            self.started.append((number, worker))
+            return worker.kill
 
         metrics = Metrics()
         self.workforce = Workforce(reactor, WORKERS, hire, metrics, self.failed.append)
