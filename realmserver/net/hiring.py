@@ -41,13 +41,15 @@ OF_THE_FRONT: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 @frozen
 class Settings:
     """What a worker is told of the configuration: its ``number``, what it may take (its share of ``limits`` and of
-    ``max_open_files``), where its Realms and its log are. ``public_key`` is PEM; it makes no tokens."""
+    ``max_open_files``), where its Realms and its log are, whether a backup may follow. ``public_key`` is PEM; it makes
+    no tokens."""
 
     number: int
     root: str
     public_key: str
     max_open_files: int
     history_ttl: int
+    has_backup: bool
     limits: Limits
     level: str
     log_path: str | None

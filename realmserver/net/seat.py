@@ -23,17 +23,22 @@ from realmserver.net.link import (
     BOUND,
     CLOSE,
     CLOSING,
+    COMMITTED,
     DROP,
+    EXCHANGED,
     FAILED,
     FIGURES,
+    FOLLOWED,
     GONE,
     MESSAGE,
+    NOTICE,
     QUARANTINED,
     REOPEN,
     STOP,
     TAKEN,
     Line,
     Link,
+    of_realm,
 )
 from realmserver.net.owner import Owner
 from realmserver.net.relay import upgrade_from_json
@@ -58,6 +63,9 @@ class Process(Protocol):
 
     def figures(self) -> Figures:
         """What was counted."""
+
+    def followed(self, is_followed: bool) -> None:
+        """Whether a backup follows: from now on each commit is told (:meth:`Desk.committed`)."""
 
 
 class Desk:
@@ -96,6 +104,9 @@ class Desk:
             self._process.reopen_log()
         elif kind == ALIVE:
             self.link.tell(OF_THE_PROCESS, ALIVE)
+        elif kind == FOLLOWED:
+            self._process.followed(NOTICE.unpack(payload)[0] != 0)
+            self.link.tell(OF_THE_PROCESS, FOLLOWED, payload)
         elif kind == STOP:
             self._process.stop()
 
@@ -107,6 +118,14 @@ class Desk:
     def realm_failed(self, realm: str) -> None:
         """Storage or our code failed for a Realm."""
         self.link.tell(OF_THE_PROCESS, FAILED, realm.encode())
+
+    def committed(self, path: str, commit: bytes) -> None:
+        """Tell the front of a commit in the Realm at ``path``, for backups that follow."""
+        self.link.tell(OF_THE_PROCESS, COMMITTED, of_realm(path, commit))
+
+    def exchanged(self, path: str) -> None:
+        """Tell the front that the Realm at ``path`` has another file now."""
+        self.link.tell(OF_THE_PROCESS, EXCHANGED, of_realm(path))
 
     def look(self) -> None:
         """Tell the front what has changed of this process's state, if anything has."""

@@ -9,7 +9,7 @@ they do.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count as count_up
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,7 +18,20 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from realmserver.figures import NOTHING, Figures
 from realmserver.log import get_logger
 from realmserver.metrics import Metrics
-from realmserver.net.link import ALIVE, FAILED, FIGURES, QUARANTINED, REOPEN, STOP, Link
+from realmserver.net.link import (
+    ALIVE,
+    COMMITTED,
+    EXCHANGED,
+    FAILED,
+    FIGURES,
+    FOLLOWED,
+    NOTICE,
+    QUARANTINED,
+    REOPEN,
+    STOP,
+    Link,
+    from_realm,
+)
 from realmserver.net.relay import Relay
 from realmserver.net.seat import OF_THE_PROCESS
 
@@ -59,9 +72,22 @@ class Hire(Protocol):
     def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]: ...
 
 
+class Feed(Protocol):
+    """Hears of what workers commit while somebody follows (``backup.feed``)."""
+
+    def publish(self, path: str, data: bytes) -> None:
+        """A commit in the Realm whose directory is ``path``."""
+
+    def written_anew(self, path: str) -> None:
+        """That Realm has another file now."""
+
+    def send_away(self, why: str) -> None:
+        """Something may be missing."""
+
+
 class Workforce:
     """``count`` workers, started by ``hire``. ``metrics`` are the front's; ``on_failure`` hears of each Realm whose
-    storage, or our code for it, failed."""
+    storage, or our code for it, failed; ``feed`` of commits, once :meth:`followed` was called."""
 
     def __init__(
         self,
@@ -70,9 +96,11 @@ class Workforce:
         hire: Hire,
         metrics: Metrics,
         on_failure: Callable[[str], None] = lambda realm: None,
+        feed: Feed | None = None,
     ) -> None:
         self.count: int = count
-        self._workers = [_Worker(number, reactor, hire, metrics, on_failure) for number in range(count)]
+        self._workers = [_Worker(number, reactor, hire, metrics, on_failure, feed) for number in range(count)]
+        self._notices = count_up(1)
 
     @property
     def quarantined(self) -> int:
@@ -98,6 +126,12 @@ class Workforce:
         asked = gatherResults([worker.ask() for worker in self._workers])
         return asked.addCallback(lambda told: (*told, *(worker.left for worker in self._workers)))
 
+    def followed(self, is_followed: bool) -> Deferred[None]:
+        """Have all tell of their commits from now on, or no more. Fires when they do: whatever is not told was on the
+        disk before."""
+        notice = next(self._notices) if is_followed else 0
+        return gatherResults([worker.follow(notice) for worker in self._workers]).addCallback(lambda _: None)
+
     # For relays
 
     def attend(self, worker: int, relay: Relay) -> tuple[Link, int] | None:
@@ -111,7 +145,13 @@ class _Worker:
     """One of them, over all its processes. ``left``: figures of those that have ended."""
 
     def __init__(
-        self, number: int, reactor: IReactorTime, hire: Hire, metrics: Metrics, on_failure: Callable[[str], None]
+        self,
+        number: int,
+        reactor: IReactorTime,
+        hire: Hire,
+        metrics: Metrics,
+        on_failure: Callable[[str], None],
+        feed: Feed | None,
     ) -> None:
         self.quarantined = 0
         self.left: Figures = NOTHING
@@ -120,9 +160,12 @@ class _Worker:
         self._hire = hire
         self._metrics = metrics
         self._on_failure = on_failure
+        self._feed = feed
+        self._notice = 0  # not 0: somebody follows
+        self._noticing: dict[int, Deferred[None]] = {}
         self._link: Link | None = None
         self._relays: dict[int, Relay] = {}
-        self._numbers = count(OF_THE_PROCESS + 1)
+        self._numbers = count_up(OF_THE_PROCESS + 1)
         self._touched: dict[Relay, None] = {}  # to be flushed
         self._since = 0.0
         self._pause = 0.0
@@ -148,6 +191,8 @@ class _Worker:
         self._heard_at_last_look = self._silent_looks = 0
         self._metrics.workers.inc()
         self._kill = self._hire(self._number, link, self._ended)
+        if self._notice:
+            self.tell(FOLLOWED, NOTICE.pack(self._notice))
         self._ask_whether_it_is_alive()
 
     def stop(self) -> Deferred[None]:
@@ -162,10 +207,22 @@ class _Worker:
             stopped.callback(None)
         return stopped
 
-    def tell(self, kind: int) -> None:
+    def tell(self, kind: int, payload: bytes = b"") -> None:
         """Tell the process something."""
         if self._link is not None:
-            self._link.tell(OF_THE_PROCESS, kind)
+            self._link.tell(OF_THE_PROCESS, kind, payload)
+
+    def follow(self, notice: int) -> Deferred[None]:
+        """Have it tell of its commits, unless ``notice`` is 0. Fires when it does, or none of its processes runs that
+        does not."""
+        self._notice = notice
+        self.tell(FOLLOWED, NOTICE.pack(notice))
+        noticed: Deferred[None] = Deferred()
+        if notice and self._has_process:
+            self._noticing[notice] = noticed
+        else:
+            noticed.callback(None)
+        return noticed
 
     def ask(self) -> Deferred[Figures]:
         """Its figures; those of last time if it does not answer."""
@@ -215,6 +272,16 @@ class _Worker:
             self._on_failure(payload.decode())
         elif kind == QUARANTINED:
             self.quarantined = int(payload)
+        elif kind == FOLLOWED:
+            noticed = self._noticing.pop(NOTICE.unpack(payload)[0], None)
+            if noticed is not None:
+                noticed.callback(None)
+        elif kind in (COMMITTED, EXCHANGED) and self._feed is not None:
+            path, data = from_realm(payload)
+            if kind == COMMITTED:
+                self._feed.publish(path, data)
+            else:
+                self._feed.written_anew(path)
 
     def _round_over(self) -> None:
         touched, self._touched = self._touched, {}
@@ -278,6 +345,11 @@ class _Worker:
         self._metrics.workers.dec()
         self.quarantined = 0
         self.left, self._figures = self._figures.outlived_by(self.left), NOTHING
+        if self._feed is not None and self._notice:
+            self._feed.send_away(f"worker {self._number} has ended, and may not have told of its last commits")
+        noticing, self._noticing = self._noticing, {}
+        for noticed in noticing.values():
+            noticed.callback(None)
         if self._stopped is not None:
             log.debug("worker {number} has ended: {how}", number=self._number, how=how)
             self._stopped.callback(None)

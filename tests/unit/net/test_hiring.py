@@ -11,7 +11,7 @@ from realmserver.config.limits import LEAST_MESSAGE, Limits
 from realmserver.net.hiring import COMMAND, LINK, LOCK, Hiring, Settings, share_of
 from realmserver.net.link import Link
 
-SETTINGS = Settings(1, "/data", "PEM", 128, 60, Limits(upload_backlog=100), "info", None, as_json=False)
+SETTINGS = Settings(1, "/data", "PEM", 128, 60, True, Limits(upload_backlog=100), "info", None, as_json=False)
 
 
 class Spawning:

@@ -177,6 +177,58 @@ def test_nobody_who_has_ended_is_killed() -> None:
     assert one.kills == []
 
 
+def test_commits_are_followed_when_all_workers_know_that_they_have_to_tell(server: WorkersFixture) -> None:
+    followed = server.workforce.followed(True)
+    server.pump()
+    assert not followed.called
+    assert server.worker(0).is_followed
+    server.run_all()
+    assert followed.called
+    server.worker(1).desk.committed("user_data/a.realm", b"a commit")
+    server.worker(1).desk.exchanged("user_data/a.realm")
+    server.run_all()
+    assert server.feed.heard == [("user_data/a.realm", "a commit"), ("user_data/a.realm",)]
+    server.workforce.followed(False)
+    server.run_all()
+    assert not server.worker(0).is_followed
+
+
+def test_a_worker_that_dies_may_have_told_too_little_and_its_successor_tells_at_once(server: WorkersFixture) -> None:
+    server.workforce.followed(True)
+    server.run_all()
+    with capturedLogs():
+        server.worker(0).die()
+    assert len(server.feed.heard) == 1
+    server.run_all()
+    assert server.worker(0).is_followed
+
+
+def test_whoever_follows_does_not_wait_for_a_worker_that_dies(server: WorkersFixture) -> None:
+    followed = server.workforce.followed(True)
+    server.worker(1).pipes[1].abortConnection()
+    server.run_all()
+    assert not followed.called, "it may still commit what it was told before"
+    with capturedLogs():
+        server.worker(1).ended("exit status 1")
+    assert followed.called
+
+
+def test_a_follower_too_many_does_not_hear_the_answer_to_another(server: WorkersFixture) -> None:
+    first = server.workforce.followed(True)
+    server.workforce.followed(False)
+    second = server.workforce.followed(True)
+    server.run_all()
+    assert first.called
+    assert second.called
+    assert server.worker(0).is_followed
+
+
+def test_who_dies_unfollowed_is_no_followers_concern(server: WorkersFixture) -> None:
+    with capturedLogs():
+        server.worker(0).die()
+    assert server.feed.heard == []
+
+
 def test_a_stop_waits_for_all_and_starts_none(server: WorkersFixture) -> None:
     stopped = Deferred.fromCoroutine(server.workforce.stop())
     assert not stopped.called

@@ -82,6 +82,7 @@ class MemoryWorker:
         self.ended = ended
         self.hangs = False
         self.logs = self.stops = 0
+        self.is_followed = False
         self.owner = Owner(
             fixture.reactor,
             MemoryStore(random_bytes=os.urandom),
@@ -118,6 +119,25 @@ class MemoryWorker:
     def figures(self) -> Figures:
         return figures_of(self.metrics.registry)
 
+    def followed(self, is_followed: bool) -> None:
+        self.is_followed = is_followed
+
+
+class HeardCommits:
+    """What a follower would have heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, ...]] = []
+
+    def publish(self, path: str, data: bytes) -> None:
+        self.heard.append((path, data.decode()))
+
+    def written_anew(self, path: str) -> None:
+        self.heard.append((path,))
+
+    def send_away(self, why: str) -> None:
+        self.heard.append((why,))
+
 
 class WorkersFixture(Fixture):
     """A service whose Realms are with WORKERS workers. ``started``: all that were ever started, with their numbers."""
@@ -137,7 +157,8 @@ class WorkersFixture(Fixture):
             return worker.kill
 
         metrics = Metrics()
-        self.workforce = Workforce(reactor, WORKERS, hire, metrics, self.failed.append)
+        self.feed = HeardCommits()
+        self.workforce = Workforce(reactor, WORKERS, hire, metrics, self.failed.append, self.feed)
         self.service = SyncService(
             reactor, self.workforce, self.tokens, gate, stop_timeout=STOP_TIMEOUT, limits=limits, metrics=metrics
         )
