@@ -91,6 +91,7 @@ class Worker:
             quarantine_changed=lambda: reactor.callFromThread(self._desk.look),
         )
         self._desk = Desk(self._owner, self)
+        self._owner.shared.new.on_make = lambda user: reactor.callFromThread(self._desk.made, user)
         self.link = Link(reactor, self._desk.heard, lambda: None, self.stop)
         self._desk.serve(self.link)
         DelayMeter(reactor, metrics).startService()

@@ -27,8 +27,8 @@ WORKERS: Final = int(os.environ.get("REALMSERVER_TEST_WORKERS", "0"))
 """``performance.workers`` of every server that a test starts and that does not say so itself: so the whole suite may be
 run against a server of several processes."""
 
-ONE_PROCESS: Final = ("workers", "realms_per_user", "upload_backlog")
-"""Settings that say something of WORKERS, cannot have them, or are counted by each of them for itself."""
+ONE_PROCESS: Final = ("workers", "upload_backlog")
+"""Settings that say something of WORKERS, or are divided among them."""
 
 PORTS: Final = range(15_000, 32_000)
 """Below those that systems give to the outgoing connections of clients. While a server is away, a client that tries to

@@ -67,7 +67,7 @@ class Settings:
 
 def share_of(limits: Limits, workers: int) -> Limits:
     """The part of ``limits`` that each of so many workers may take. What is counted for a user or for a connection is
-    counted by each for itself, and stays as it is."""
+    counted over all of them, and stays as it is."""
     return attrs.evolve(limits, upload_backlog=max(LEAST_MESSAGE, limits.upload_backlog // workers))
 
 

@@ -20,6 +20,8 @@ from realmserver.net.intake import TURN
 from realmserver.net.link import (
     ALIVE,
     BEGIN,
+    BIND,
+    BINDING,
     BOUND,
     CLOSE,
     CLOSING,
@@ -30,6 +32,7 @@ from realmserver.net.link import (
     FIGURES,
     FOLLOWED,
     GONE,
+    MADE,
     MESSAGE,
     NOTICE,
     QUARANTINED,
@@ -92,6 +95,10 @@ class Desk:
             seat = self._seats.get(number)
             if seat is not None:
                 seat.line.taken(payload)
+        elif kind == BIND:
+            seat = self._seats.get(number)
+            if seat is not None:
+                seat.put((payload,))
         elif kind == BEGIN:
             self._seats[number] = Seat(self._owner, self.link, number, upgrade_from_json(payload))
         elif kind == GONE:
@@ -104,6 +111,8 @@ class Desk:
             self._process.reopen_log()
         elif kind == ALIVE:
             self.link.tell(OF_THE_PROCESS, ALIVE)
+        elif kind == MADE:
+            self._owner.shared.new.made_elsewhere(payload.decode())
         elif kind == FOLLOWED:
             self._process.followed(NOTICE.unpack(payload)[0] != 0)
             self.link.tell(OF_THE_PROCESS, FOLLOWED, payload)
@@ -118,6 +127,10 @@ class Desk:
     def realm_failed(self, realm: str) -> None:
         """Storage or our code failed for a Realm."""
         self.link.tell(OF_THE_PROCESS, FAILED, realm.encode())
+
+    def made(self, user: str) -> None:
+        """Tell all others that ``user`` has made a Realm."""
+        self.link.tell(OF_THE_PROCESS, MADE, user.encode())
 
     def committed(self, path: str, commit: bytes) -> None:
         """Tell the front of a commit in the Realm at ``path``, for backups that follow."""
@@ -154,15 +167,15 @@ class Seat:
         self._holdings = Holdings(self, owner.shared, self.talk.overfull)
         self._shared = owner.shared
         self._client = upgrade.client
-        self._came: deque[bytes] = deque()
+        self._came: deque[bytes | tuple[bytes]] = deque()  # a BIND is in a tuple
         self._reasons: set[str] = set()  # for which nothing is taken
         self._is_taking = False
         self._round = 0
         self._spent = 0.0  # seconds of this turn
         self._was_bound = False
 
-    def put(self, payload: bytes) -> None:
-        """A message has come."""
+    def put(self, payload: bytes | tuple[bytes]) -> None:
+        """A message has come, or a BIND with what the front knows of it."""
         if self._round != self._link.rounds:
             self._round, self._spent = self._link.rounds, 0.0
         self._came.append(payload)
@@ -185,11 +198,19 @@ class Seat:
                     break
                 begun = self._clock()
                 payload = self._came.popleft()
-                self.line.took(len(payload))
-                self.talk.receive(payload)
+                if isinstance(payload, bytes):
+                    self.line.took(len(payload))
+                    self.talk.receive(payload)
+                else:
+                    self._bind(*payload)
                 self._spent += self._clock() - begun
         finally:
             self._is_taking = False
+
+    def _bind(self, payload: bytes) -> None:
+        self.line.took(len(payload))
+        elsewhere, has_room = BINDING.unpack_from(payload)
+        self.talk.receive_bind(payload[BINDING.size :], elsewhere, has_room)
 
     def end(self) -> None:
         """The connection is gone."""

@@ -25,6 +25,7 @@ from realmserver.net.link import (
     FAILED,
     FIGURES,
     FOLLOWED,
+    MADE,
     NOTICE,
     QUARANTINED,
     REOPEN,
@@ -99,7 +100,9 @@ class Workforce:
         feed: Feed | None = None,
     ) -> None:
         self.count: int = count
-        self._workers = [_Worker(number, reactor, hire, metrics, on_failure, feed) for number in range(count)]
+        self._workers = [
+            _Worker(number, reactor, hire, metrics, on_failure, feed, self._made) for number in range(count)
+        ]
         self._notices = count_up(1)
 
     @property
@@ -132,6 +135,12 @@ class Workforce:
         notice = next(self._notices) if is_followed else 0
         return gatherResults([worker.follow(notice) for worker in self._workers]).addCallback(lambda _: None)
 
+    def _made(self, by: "_Worker", user: bytes) -> None:
+        """``user`` has made a Realm of one worker: the others count it as well."""
+        for worker in self._workers:
+            if worker is not by:
+                worker.tell(MADE, user)
+
     # For relays
 
     def attend(self, worker: int, relay: Relay) -> tuple[Link, int] | None:
@@ -152,6 +161,7 @@ class _Worker:
         metrics: Metrics,
         on_failure: Callable[[str], None],
         feed: Feed | None,
+        made: Callable[["_Worker", bytes], None],
     ) -> None:
         self.quarantined = 0
         self.left: Figures = NOTHING
@@ -161,6 +171,7 @@ class _Worker:
         self._metrics = metrics
         self._on_failure = on_failure
         self._feed = feed
+        self._made = made
         self._notice = 0  # not 0: somebody follows
         self._noticing: dict[int, Deferred[None]] = {}
         self._link: Link | None = None
@@ -272,6 +283,8 @@ class _Worker:
             self._on_failure(payload.decode())
         elif kind == QUARANTINED:
             self.quarantined = int(payload)
+        elif kind == MADE:
+            self._made(self, payload)
         elif kind == FOLLOWED:
             noticed = self._noticing.pop(NOTICE.unpack(payload)[0], None)
             if noticed is not None:

@@ -96,6 +96,7 @@ class MemoryWorker:
             on_failure=lambda realm: self.desk.realm_failed(realm),
         )
         self.desk = Desk(self.owner, self)
+        self.owner.shared.new.on_make = self.desk.made
         self.link = Link(fixture.reactor, self.desk.heard, lambda: None, self.desk.end)
         self.desk.serve(self.link)
         self.pipes = join(link, self.link)
