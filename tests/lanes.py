@@ -1,4 +1,4 @@
-"""The steps of ``run-tests``, side by side in two lanes: what computes, and what starts servers and mostly waits.
+"""The steps of ``run-tests``, side by side in two lanes, since what starts servers or devices mostly waits.
 
 ``python tests/lanes.py FAILED [pytest arguments]``; ``FAILED`` names what is known to be amiss, or is empty. Keeps
 true: all steps run even if one fails; the output of a lane is kept together; both end on Ctrl-C; the last line says how
@@ -9,6 +9,7 @@ Two lanes at once may share what is here: ports are picked among free ones, dire
 bound is either the memory of a server's process or time with much room.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -26,8 +27,11 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 BIN: Final = Path(sys.executable).parent
 
-SERVERS: Final = ("tests/interop", "tests/system")
-"""Where tests start servers."""
+SERVERS: Final = "tests/system"
+"""The tests that start servers take about as long as all others together."""
+
+DEVICES: Final = "tests/interop"
+"""Those with real SDKs. Tests that only compute come before them, and are the sooner known to fail."""
 
 SHOWN: Final = 0.2
 """Seconds between two looks for more output."""
@@ -64,10 +68,16 @@ def lanes(arguments: Sequence[str]) -> list["Lane"]:
     them run in pure Python as well: all of them, or none."""
     if arguments:
         return [Lane("everything", [*checks(), pytest("pytest", *arguments)])]
-    computing = [*checks(), pytest("pytest", *(f"--ignore={each}" for each in SERVERS))]
+    first = [*checks(), pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}")]
     if (ROOT / "realmserver" / "compiled.sha256").exists():
-        computing.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
-    return [Lane("checks and units", computing), Lane("servers", [pytest("pytest with servers", *SERVERS)])]
+        first.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
+    first.append(pytest("pytest with real SDKs", DEVICES))
+    return [Lane("checks, units, real SDKs", first), Lane("servers", [pytest("pytest with servers", SERVERS)])]
+
+
+def environment() -> dict[str, str]:
+    """Ours, but what was compiled to bytecode is kept: some hundred servers are started."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @define(eq=False)
@@ -101,7 +111,9 @@ class Lane:
 
     def _call(self, command: Sequence[str | Path]) -> int:
         # In a group of its own, so that Ctrl-C comes to it once, by way of us.
-        self._running = subprocess.Popen(command, cwd=ROOT, stdout=self.output, stderr=self.output, process_group=0)
+        self._running = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=self.output, stderr=self.output, process_group=0
+        )
         if self._is_stopped:  # just now
             self.stop()
         return self._running.wait()

@@ -29,7 +29,7 @@ from realmserver.store.records import unpack_head
 pytestmark = pytest.mark.system
 
 BIN: Final = Path(sys.executable).parent
-KILLS: Final = 20
+KILLS: Final = 12
 LATEST: Final = 0.7
 """Seconds after which one of the two is killed at the latest."""
 
