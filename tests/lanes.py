@@ -110,18 +110,20 @@ class Lane:
             self._say(f"-- {step.name}: {time.monotonic() - begun:.0f} s")
 
     def _call(self, command: Sequence[str | Path]) -> int:
-        # In a group of its own, so that Ctrl-C comes to it once, by way of us.
+        # Beside others in a group of its own, so that Ctrl-C comes to it once, by way of us. Alone it has the terminal.
+        group = None if self.output is None else 0
         self._running = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdout=self.output, stderr=self.output, process_group=0
+            command, cwd=ROOT, env=environment(), stdout=self.output, stderr=self.output, process_group=group
         )
         if self._is_stopped:  # just now
-            self.stop()
+            self.stop(signal.SIGTERM)
         return self._running.wait()
 
-    def stop(self) -> None:
-        """Begin nothing more, and end what runs as Ctrl-C would."""
+    def stop(self, number: int) -> None:
+        """Begin nothing more, and end what runs as Ctrl-C would, unless that was it."""
         self._is_stopped = True
-        if self._running is not None and self._running.poll() is None:
+        has_heard = self.output is None and number == signal.SIGINT
+        if self._running is not None and self._running.poll() is None and not has_heard:
             self._running.send_signal(signal.SIGINT)
 
     def _say(self, text: str) -> None:
@@ -137,7 +139,7 @@ def run(planned: Sequence[Lane], failed: Sequence[str] = ()) -> int:
     def stop(number: int, _: FrameType | None) -> None:
         stopped.append(number)
         for lane in planned:
-            lane.stop()
+            lane.stop(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory() as directory:
