@@ -184,7 +184,12 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.worker_restarts = Counter(
-            "ros_worker_restarts", "Times that a worker process ended by itself and was started again.",
+            "ros_worker_restarts", "Times that a worker process ended before it was told to, and was started again.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.worker_kills = Counter(
+            "ros_worker_kills",
+            "Times that a worker process did not answer, or did not come to its end, and was killed.",
             registry=self.registry,
         )  # fmt: skip
         self.disk_read_only = Gauge(

@@ -133,7 +133,10 @@ def _serving(configuration: Configuration, keys: Keys, metrics: Metrics, health:
             Hiring(reactor, _settings(configuration, keys), lock.fileno(), os.environ),
             metrics,
             failures.note,
+            feed,
         )
+        if feed is not None:
+            feed.announce = store.followed
     system = LmdbSystemStore(root, committed=committed)
     accounts = Accounts(system, random_bytes=os.urandom)
     account_threads, hashing_threads = store_worker(reactor), PasswordWorker(reactor)
@@ -321,6 +324,7 @@ def _settings(configuration: Configuration, keys: Keys) -> Callable[[int], Setti
         public_key=keys.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
         max_open_files=-(-performance.max_open_files // workers),
         history_ttl=configuration.history.ttl,
+        has_backup=configuration.backup.enable,
         limits=share_of(configuration.limits, workers),
         level=logging.level,
         log_path=str(logging.path) if logging.path is not None else None,

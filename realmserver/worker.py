@@ -21,6 +21,7 @@ from twisted.logger import globalLogBeginner
 from realmserver import log
 from realmserver.auth.keys import PublicHalf
 from realmserver.auth.tokens import Tokens
+from realmserver.backup.frames import Change, commit_frame
 from realmserver.config.limits import MEBIBYTE
 from realmserver.figures import Figures, figures_of
 from realmserver.metrics import Metrics
@@ -47,22 +48,37 @@ class Worker:
         self._observer = observer
         self._reactor = reactor
         self._is_stopping = False
+        self._is_followed = False
+        root = Path(settings.root)
         metrics = self._metrics = Metrics()
         metrics.watch_log(observer.lines, log.LEVELS)
         # The front looks at the disk as well, and tells the operator.
-        reserve = DiskReserve(Path(settings.root), settings.limits.disk_reserve * MEBIBYTE)
+        reserve = DiskReserve(root, settings.limits.disk_reserve * MEBIBYTE)
 
         def read_only() -> RealmError | None:
             return LimitReached("disk_reserve", READ_ONLY) if reserve.look() else None
 
-        def exchanged(_: Path, given_back: int) -> None:
+        def exchanged(directory: Path, given_back: int) -> None:
             metrics.history_freed_bytes.inc(given_back)
+            if self._is_followed:
+                reactor.callFromThread(self._desk.exchanged, directory.relative_to(root).as_posix())
+
+        def committed(directory: Path, number: int, changes: list[Change]) -> None:
+            if self._is_followed:
+                path = directory.relative_to(root).as_posix()
+                reactor.callFromThread(self._desk.committed, path, commit_frame(path, number, changes))
 
         public = load_pem_public_key(settings.public_key.encode())
         assert isinstance(public, RSAPublicKey)
         self._owner = Owner(
             reactor,
-            LmdbStore(Path(settings.root), random_bytes=os.urandom, exchanged=exchanged, is_guest=True),
+            LmdbStore(
+                root,
+                random_bytes=os.urandom,
+                committed=committed if settings.has_backup else None,
+                exchanged=exchanged,
+                is_guest=True,
+            ),
             Tokens(PublicHalf(public)),
             max_open_files=settings.max_open_files,
             history_ttl=settings.history_ttl,
@@ -75,6 +91,7 @@ class Worker:
             quarantine_changed=lambda: reactor.callFromThread(self._desk.look),
         )
         self._desk = Desk(self._owner, self)
+        self._owner.shared.new.on_make = lambda user: reactor.callFromThread(self._desk.made, user)
         self.link = Link(reactor, self._desk.heard, lambda: None, self.stop)
         self._desk.serve(self.link)
         DelayMeter(reactor, metrics).startService()
@@ -96,6 +113,10 @@ class Worker:
             self._observer.reopen()
         except OSError as error:
             logger.error("the log file cannot be opened anew: {cause}", cause=error.strerror)
+
+    def followed(self, is_followed: bool) -> None:
+        """Looked at by the threads that write, when a commit is durable."""
+        self._is_followed = is_followed
 
     def figures(self) -> Figures:
         return figures_of(self._metrics.registry)

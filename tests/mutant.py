@@ -75,7 +75,8 @@ def copy_environment(target: Path, environment: Mapping[str, str] | None = None)
     """Variables with which every Python that is started takes ``realmserver`` from the copy at ``target``."""
     # What the interop tests have built is as good there.
     found = {"REALM_JVM_OUT": str(ROOT / ".build" / "realm-jvm"), **os.environ, **(environment or {})}
-    return {**found, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Bytecode is kept, in the copy: servers there are started many times.
+    return {**found, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def main(name: str, *command: str) -> int:

@@ -27,8 +27,8 @@ WORKERS: Final = int(os.environ.get("REALMSERVER_TEST_WORKERS", "0"))
 """``performance.workers`` of every server that a test starts and that does not say so itself: so the whole suite may be
 run against a server of several processes."""
 
-ONE_PROCESS: Final = ("workers", "backup: {enable: true", "realms_per_user", "upload_backlog")
-"""Settings that say something of WORKERS, cannot have them, or are counted by each of them for itself."""
+ONE_PROCESS: Final = ("workers", "upload_backlog")
+"""Settings that say something of WORKERS, or are divided among them."""
 
 PORTS: Final = range(15_000, 32_000)
 """Below those that systems give to the outgoing connections of clients. While a server is away, a client that tries to
@@ -109,8 +109,7 @@ class ServerProcess:
     def kill(self) -> None:
         """End all its processes as a crash of the machine would; nothing happens if it does not run."""
         if self._process is not None:
-            workers = self.worker_pids()
-            for pid in (self.pid, *workers):
+            for pid in (self.pid, *self._children()):
                 with suppress(ProcessLookupError):  # a start that failed
                     os.kill(pid, signal.SIGKILL)
             self.wait()
@@ -124,8 +123,7 @@ class ServerProcess:
 
     def worker_pids(self) -> list[int]:
         """The worker processes, if there are any, the one that was started first first."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        return [pid for pid in self._children() if not _copies(pid)]
 
     def restart(self) -> None:
         """Stop it in order and start it again."""
@@ -148,6 +146,10 @@ class ServerProcess:
     def text(self) -> str:
         """All output so far."""
         return self.output.read_text() if self.output.exists() else ""
+
+    def _children(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
     def _launch(self, options: tuple[str, ...]) -> threading.Event:
         assert self._process is None, "it runs already"
@@ -180,6 +182,14 @@ class ServerProcess:
         self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
         return listening
+
+
+def _copies(pid: int) -> bool:
+    """Whether the process is one that copies for a follower."""
+    try:
+        return b"realmserver.backup.sender" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def _with_workers(settings: str) -> str:

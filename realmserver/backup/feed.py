@@ -2,7 +2,8 @@
 
 What it keeps true: no commit waits for a follower, and what is kept for one is bounded: one that is too slow is sent
 away, and comes back for a copy of what has changed meanwhile. Nobody gets a byte who has not shown the admin token.
-A commit is handed on only when it is durable here. The messages are those of ``frames``.
+A commit is handed on only when it is durable here. The messages are those of ``frames``. Where other processes commit
+as well, each of them hands on its own (:meth:`Feed.publish`) from before a follower's first copy is made.
 
 Runs on the reactor's thread, but for :meth:`Feed.committed`, which the threads that write call.
 """
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.threads import deferToThreadPool
@@ -65,7 +66,8 @@ class _Sent:
 
 class Feed(Factory):
     """Takes followers, and hands every commit to each. ``root`` is the data directory, ``tokens`` checks what followers
-    show, ``clock`` gives seconds."""
+    show, ``clock`` gives seconds. ``announce`` tells the other processes that commit whether anybody follows, and fires
+    when they know."""
 
     noisy = False
 
@@ -81,6 +83,7 @@ class Feed(Factory):
         self.root = root
         self.tokens = tokens
         self.clock = clock
+        self.announce: Callable[[bool], Deferred[None]] = lambda _: succeed(None)
         self._followers: set[Follower] = set()
         metrics.watch_followers(lambda: len(self._followers), self.lag)
 
@@ -91,19 +94,24 @@ class Feed(Factory):
         """Hand on a commit. Called in any thread, in the order of an environment's numbers."""
         if self._followers:
             path = directory.relative_to(self.root).as_posix()
-            data = frame(frames.COMMIT, {"path": path, "number": number}, frames.pack_changes(changes))
-            self.reactor.callFromThread(self._publish, path, data)
+            self.reactor.callFromThread(self.publish, path, frames.commit_frame(path, number, changes))
 
     def exchanged(self, directory: Path) -> None:
         """The environment in ``directory`` has another file now, which counts its transactions anew: followers would
         take its commits for old ones, so they have to come again. Called in any thread."""
-        self.reactor.callFromThread(self._send_away, f"{directory.relative_to(self.root).as_posix()} was written anew")
+        self.reactor.callFromThread(self.written_anew, directory.relative_to(self.root).as_posix())
 
-    def _send_away(self, why: str) -> None:
+    def written_anew(self, path: str) -> None:
+        """The environment at ``path`` was exchanged."""
+        self.send_away(f"{path} was written anew")
+
+    def send_away(self, why: str) -> None:
+        """No follower can be sure to have everything: all have to come again."""
         for follower in list(self._followers):
             follower.end(why)
 
-    def _publish(self, path: str, data: bytes) -> None:
+    def publish(self, path: str, data: bytes) -> None:
+        """Hand on a commit in the environment at ``path``: ``data`` is its frame."""
         for follower in list(self._followers):
             follower.commit(path, data)
 
@@ -112,15 +120,20 @@ class Feed(Factory):
         lags = [follower.lag() for follower in list(self._followers)]
         return max(lags, key=lambda lag: lag.seconds, default=Lag())
 
-    def joined(self, follower: "Follower") -> None:
+    def joined(self, follower: "Follower") -> Deferred[None]:
+        """Fires when it hears of every commit."""
         self._followers.add(follower)
+        return self.announce(True)
 
     def left(self, follower: "Follower") -> None:
-        self._followers.discard(follower)
+        if follower in self._followers:
+            self._followers.discard(follower)
+            if not self._followers:
+                self.announce(False)
 
     def stop(self) -> None:
         """Close all connections."""
-        self._send_away("the server stops")
+        self.send_away("the server stops")
 
 
 class FeedService(Service):
@@ -232,8 +245,12 @@ class Follower(Protocol):
     def _begin(self, have: dict[str, Any]) -> None:
         """Subscribe first, list afterwards: so no commit can fall between the two."""
         self._have = have
-        self._feed.joined(self)
         self._timers.append(self._feed.reactor.callLater(STATUS_INTERVAL, self._status))
+        self._feed.joined(self).addCallback(lambda _: self._look_around())
+
+    def _look_around(self) -> None:
+        if self._ended:
+            return
         listed: Deferred[tuple[list[str], list[bytes]]] = deferToThreadPool(
             self._feed.reactor, self._feed.reactor.getThreadPool(), self._list
         )

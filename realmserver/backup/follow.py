@@ -100,6 +100,12 @@ class _Copy:
     descriptor: int
     after: int | None = None
 
+    def close(self) -> None:
+        """Close its file, once: what comes in between (a stop, a full disk) ends with closing all that is open."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
 
 class Target:
     """The directory that follows. Raises :class:`BackupError` if it is none, or is in use."""
@@ -246,7 +252,7 @@ class Following:
 
     def _drop_copy(self, place: _Place) -> None:
         if place.copy is not None:
-            os.close(place.copy.descriptor)
+            place.copy.close()
             shutil.rmtree(place.copy.directory)
             place.copy = None
 
@@ -256,7 +262,7 @@ class Following:
         if copy.after is None or last < copy.after:
             return
         os.fsync(copy.descriptor)
-        os.close(copy.descriptor)
+        copy.close()
         environment = _environment(copy.directory, place.path)
         try:
             self._apply(environment, place)
@@ -335,7 +341,7 @@ class Following:
     def _close(self) -> None:
         for place in self._places.values():
             if place.copy is not None:
-                os.close(place.copy.descriptor)
+                place.copy.close()
         for environment in self._open.values():
             environment.close()
 

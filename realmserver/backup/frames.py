@@ -59,6 +59,11 @@ def frame(kind: int, head: Json, body: bytes = b"") -> bytes:
     return _SIZES.pack(5 + len(text) + len(body), kind, len(text)) + text + body
 
 
+def commit_frame(path: str, number: int, changes: Sequence[Change]) -> bytes:
+    """The bytes of a COMMIT."""
+    return frame(COMMIT, {"path": path, "number": number}, pack_changes(changes))
+
+
 class FrameReader:
     """Cuts a stream into frames. ``limit`` is the largest that is taken."""
 

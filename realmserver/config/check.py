@@ -45,10 +45,6 @@ def findings(configuration: Configuration, where: Where, machine: Machine | None
         yield from files.key_pair(configuration.auth, closed=root if unusable else None)
     yield from files.certificate(configuration.proxy.https, machine.now if machine is not None else None)
     yield from _providers(configuration)
-    workers = configuration.performance.workers
-    if configuration.backup.enable and workers >= MORE_THAN_ONE and not configuration.only_forwards:
-        text = f"a continuous backup needs one process, and performance.workers is {workers}; turn one of them off"
-        yield Finding("backup.enable", text, ("performance.workers",))
     if configuration.logging.path is not None:
         yield from files.log("logging.path", configuration.logging.path)
     if configuration.backup.enable and configuration.backup.logging.path is not None:

@@ -224,6 +224,7 @@ class Conversation:
         self._opening = 0
         self._is_paused = False
         self._postponed: FetchDownload | None = None
+        self._may_have_more = True
         self.last_bound: float = host.reactor.seconds()
 
     @property
@@ -236,6 +237,17 @@ class Conversation:
     def begin(self) -> None:
         """Messages can be sent."""
         self.feed(lambda machine: machine.connected(self._upgrade.connection_id))
+
+    def receive_bind(self, payload: bytes, elsewhere: int, may_have_more: bool) -> None:
+        """A BIND has come from a client that has so many sessions of this connection ``elsewhere``; its user may have
+        one more Realm open, or not, as others count it."""
+
+        def step(machine: ServerConnection) -> Iterable[Decision]:
+            machine.elsewhere = elsewhere
+            self._may_have_more = may_have_more
+            return machine.receive(payload)
+
+        self.feed(step)
 
     def writable(self, is_writable: bool) -> None:
         """The peer reads what is sent, or does not."""
@@ -355,7 +367,7 @@ class Conversation:
             self.refuse(session, SyncError(Code.PERMISSION_DENIED, str(error)))
         else:
             is_limited = grant is None or not grant.admin
-            if is_limited and not self._shared.bound.has_room(user_id, name):
+            if is_limited and not (self._may_have_more and self._shared.bound.has_room(user_id, name)):
                 self.refuse(session, LimitReached("realms_per_user", "you have too many Realms open"))
                 return
             self._shared.bound.bind(user_id, name)

@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 from attrs import frozen
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -41,13 +41,15 @@ OF_THE_FRONT: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 @frozen
 class Settings:
     """What a worker is told of the configuration: its ``number``, what it may take (its share of ``limits`` and of
-    ``max_open_files``), where its Realms and its log are. ``public_key`` is PEM; it makes no tokens."""
+    ``max_open_files``), where its Realms and its log are, whether a backup may follow. ``public_key`` is PEM; it makes
+    no tokens."""
 
     number: int
     root: str
     public_key: str
     max_open_files: int
     history_ttl: int
+    has_backup: bool
     limits: Limits
     level: str
     log_path: str | None
@@ -65,7 +67,7 @@ class Settings:
 
 def share_of(limits: Limits, workers: int) -> Limits:
     """The part of ``limits`` that each of so many workers may take. What is counted for a user or for a connection is
-    counted by each for itself, and stays as it is."""
+    counted over all of them, and stays as it is."""
     return attrs.evolve(limits, upload_backlog=max(LEAST_MESSAGE, limits.upload_backlog // workers))
 
 
@@ -84,10 +86,10 @@ class Hiring:
         self._environment = {name: value for name, value in environment.items() if name not in OF_THE_FRONT}
         self._environment["PYTHONPATH"] = path
 
-    def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> None:
+    def __call__(self, number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs, _blocked():
-            self._reactor.spawnProcess(
+            process = self._reactor.spawnProcess(
                 _Hired(self._settings(number).to_json(), ended),
                 COMMAND[0],
                 COMMAND,
@@ -95,6 +97,12 @@ class Hiring:
                 childFDs={0: "w", 1: 1, 2: 2, LINK: theirs.fileno(), LOCK: self._lock},
             )
             adopt(self._reactor, ours, link)
+
+        def kill() -> None:
+            with suppress(ProcessExitedAlready):
+                process.signalProcess("KILL")
+
+        return kill
 
 
 @contextmanager

@@ -29,13 +29,21 @@ log = get_logger("workers")
 HEAD: Final = Struct("!IQB")
 AMOUNT: Final = Struct("!Q")
 CLOSING: Final = Struct("!H")
+BINDING: Final = Struct("!I?")
+"""Of a BIND: sessions that the connection has with other workers, and whether the user may have one more Realm open."""
+
+NOTICE: Final = Struct("!Q")
+PATH: Final = Struct("!H")
 
 BEGIN, MESSAGE, TAKEN, GONE, CLOSE, DROP, BOUND, STOP, REOPEN, FIGURES, FAILED, QUARANTINED = range(12)
+ALIVE, FOLLOWED, COMMITTED, EXCHANGED, BIND, MADE = range(12, 18)
 """What a frame says. To the worker: a connection's first session is about to be there (BEGIN, as JSON), a MESSAGE of
-the client, the connection is GONE; to the worker itself STOP, REOPEN the log, give FIGURES. To the front: a MESSAGE for
-the client, CLOSE (code and reason) or DROP (JSON) its connection, whether it has a session BOUND; of the worker itself
-its FIGURES (JSON), that a Realm FAILED, and how many are QUARANTINED. Either way: of what was sent, so many bytes are
-TAKEN."""
+the client, or a BIND with what the front knows of it (``BINDING``), the connection is GONE; to the worker itself STOP,
+REOPEN the log, give FIGURES, say that you are ALIVE, whether commits are FOLLOWED by a backup (a NOTICE: 0 if not). To
+the front: a MESSAGE for the client, CLOSE (code and reason) or DROP (JSON) its connection, whether it has a session
+BOUND; of the worker itself its FIGURES (JSON), that a Realm FAILED, how many are QUARANTINED, that it is ALIVE, that it
+has taken note of being FOLLOWED (the NOTICE), and then what it has COMMITTED and where a file was EXCHANGED
+(:func:`of_realm`). Either way: of what was sent, so many bytes are TAKEN; a user has MADE a Realm."""
 
 WINDOW: Final = 64 * 1024
 """Bytes of one connection on their way, one way, beyond which there is no room for more: what a socket is read by, and
@@ -43,6 +51,18 @@ as much as Twisted keeps for a peer that does not read."""
 
 BUFFER: Final = 256 * 1024
 """Bytes by which a link is read, and beyond which what it has not got rid of is too much."""
+
+
+def of_realm(path: str, data: bytes = b"") -> bytes:
+    """A payload about the Realm whose directory is ``path`` in the data directory."""
+    name = path.encode()
+    return b"".join((PATH.pack(len(name)), name, data))
+
+
+def from_realm(payload: bytes) -> tuple[str, bytes]:
+    """The inverse of :func:`of_realm`."""
+    (size,) = PATH.unpack_from(payload)
+    return payload[PATH.size : PATH.size + size].decode(), payload[PATH.size + size :]
 
 
 class Waiting(Protocol):
@@ -191,9 +211,9 @@ class Line:
         """Tell the other end something besides messages."""
         self._link.tell(self._number, kind, payload)
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes, kind: int = MESSAGE) -> None:
         """Send a message, room or not."""
-        self._link.tell(self._number, MESSAGE, message)
+        self._link.tell(self._number, kind, message)
         self._on_its_way += HEAD.size + len(message)
         if not self._is_full and (self._on_its_way > WINDOW or self._link.is_full):
             self._is_full = True

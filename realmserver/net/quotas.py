@@ -42,7 +42,8 @@ class BoundRealms:
 
 class NewRealms:
     """Counts the Realms that users make; may be called in any thread. ``now`` gives seconds. Windows of time follow
-    each other, so at the turn of one a user may make twice as many as ``most``."""
+    each other, so at the turn of one a user may make twice as many as ``most``. ``on_make`` hears, in the same thread,
+    of each that is made here; of those made elsewhere one is told (:meth:`made_elsewhere`), a moment later."""
 
     def __init__(self, most: int, now: Callable[[], float]) -> None:
         self._most = most
@@ -50,14 +51,25 @@ class NewRealms:
         self._lock = threading.Lock()
         self._window = 0
         self._made: Counter[str] = Counter()
+        self.on_make: Callable[[str], None] = lambda user: None
 
     def make(self, user: str) -> None:
         """``user`` is about to make a Realm. Raises :class:`LimitReached`."""
         with self._lock:
-            window = int(self._now() // WINDOW)
-            if window != self._window:
-                self._window = window
-                self._made.clear()
+            self._turn()
             if self._made[user] >= self._most:
                 raise LimitReached("new_realms_per_user", "you have created too many Realms within an hour")
             self._made[user] += 1
+        self.on_make(user)
+
+    def made_elsewhere(self, user: str) -> None:
+        """``user`` has made a Realm that is another process's."""
+        with self._lock:
+            self._turn()
+            self._made[user] += 1
+
+    def _turn(self) -> None:
+        window = int(self._now() // WINDOW)
+        if window != self._window:
+            self._window = window
+            self._made.clear()

@@ -14,6 +14,7 @@ it is decided where the Realm is.
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 from zlib import crc32
@@ -26,7 +27,7 @@ from realmserver.auth.gate import AppUser
 from realmserver.auth.tokens import TokenError, Tokens
 from realmserver.metrics import Metrics
 from realmserver.net.conversation import UNAUTHORIZED, Carrier, Conversation, Live, Upgrade
-from realmserver.net.link import BEGIN, BOUND, CLOSE, CLOSING, DROP, GONE, MESSAGE, TAKEN, Line, Link
+from realmserver.net.link import BEGIN, BIND, BINDING, BOUND, CLOSE, CLOSING, DROP, GONE, MESSAGE, TAKEN, Line, Link
 from realmserver.net.report import ConnectionReport
 from realmserver.net.rights import NotPermitted, admit
 from realmserver.net.shared import Shared
@@ -96,6 +97,8 @@ class Relay:
         self._carrier = carrier
         self._local = Conversation(host, upgrade, report, carrier)
         self._owners: dict[int, int] = {}  # session ident -> worker
+        self._counts: Counter[int] = Counter()  # worker -> its sessions
+        self._held: dict[int, tuple[str, str]] = {}  # session ident -> user and Realm, which he has open with it
         self._lines: dict[int, _Way] = {}
         self._bound: set[int] = set()
         self._is_writable = True
@@ -122,12 +125,14 @@ class Relay:
         """A message has come."""
         if self._is_over:
             return
+        kind = MESSAGE
         match = OF_A_SESSION.match(payload)
         if match is not None:
             ident = int(match[2])
             worker = self._owners.get(ident, ANYONE)
-            if match[1] == b"unbind":
-                self._owners.pop(ident, None)
+            if match[1] == b"unbind" and self._owners.pop(ident, None) is not None:
+                self._counts[worker] -= 1
+                self._let_go(ident)
         elif payload.startswith(BINDS):
             try:
                 bind = decode_client_message(payload, self._host.shared.messages)
@@ -135,14 +140,14 @@ class Relay:
                 self._local.receive(payload)
                 return
             assert isinstance(bind, Bind)
-            owner = self._owners.get(bind.session)
-            worker = self._owners[bind.session] = self._owner(bind) if owner is None else owner
+            worker, binding = self._bind(bind)
+            kind, payload = BIND, binding + payload
         else:
             self._local.receive(payload)
             return
         way = self._lines.get(worker) or self._way_to(worker)
         if way is not None:
-            way.line.send(payload)
+            way.line.send(payload, kind)
 
     def writable(self, is_writable: bool) -> None:
         self._is_writable = is_writable
@@ -218,15 +223,37 @@ class Relay:
             self._is_over = True
             self._carrier.drop(reason, ending)
 
-    def _owner(self, bind: Bind) -> int:
-        """Which worker owns the Realm of a BIND; who may not have it is told so by any of them."""
+    def _bind(self, bind: Bind) -> tuple[int, bytes]:
+        """Which worker a BIND is for, and what that has to know of others (``net.link.BINDING``)."""
+        worker, may_have_more = self._owners.get(bind.session), True
+        elsewhere = len(self._owners)
+        if worker is None:  # else the worker finds what is wrong
+            worker, may_have_more = self._owner(bind)
+            self._owners[bind.session] = worker
+            self._counts[worker] += 1
+            elsewhere += 1
+        return worker, BINDING.pack(elsewhere - self._counts[worker], may_have_more)
+
+    def _owner(self, bind: Bind) -> tuple[int, bool]:
+        """Which worker owns the Realm of a BIND, and whether the user may have one more open; who may not have it is
+        told so by any of them. What is refused there counts until its UNBIND."""
         session = Session(bind.session, bind.path, State.WAITING_FOR_IDENT, Awaiting.OPENED)
         request = Open(session, bind.path, bind.token, bind.need_ident, bind.is_subserver)
         try:
-            _, _, name = admit(request, self._upgrade.login, self._host.tokens, time.time())
+            user, grant, name = admit(request, self._upgrade.login, self._host.tokens, time.time())
         except (IllegalPath, TokenError, NotPermitted):
-            return ANYONE
-        return owner_of(name, self._workers.count)
+            return ANYONE, True
+        worker, bound = owner_of(name, self._workers.count), self._host.shared.bound
+        if (grant is None or not grant.admin) and not bound.has_room(user, name):
+            return worker, False
+        bound.bind(user, name)
+        self._held[bind.session] = user, name
+        return worker, True
+
+    def _let_go(self, session: int) -> None:
+        held = self._held.pop(session, None)
+        if held is not None:
+            self._host.shared.bound.leave(*held)
 
     def _way_to(self, worker: int) -> "_Way | None":
         found = self._workers.attend(worker, self)
@@ -251,6 +278,8 @@ class Relay:
             self._workers.leave(worker, way.number)
         self._lines.clear()
         self._bound.clear()
+        for session in list(self._held):
+            self._let_go(session)
 
 
 class _Way:

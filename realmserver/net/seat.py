@@ -18,21 +18,30 @@ from realmserver.net.conversation import Conversation, Upgrade
 from realmserver.net.holdings import Holdings
 from realmserver.net.intake import TURN
 from realmserver.net.link import (
+    ALIVE,
     BEGIN,
+    BIND,
+    BINDING,
     BOUND,
     CLOSE,
     CLOSING,
+    COMMITTED,
     DROP,
+    EXCHANGED,
     FAILED,
     FIGURES,
+    FOLLOWED,
     GONE,
+    MADE,
     MESSAGE,
+    NOTICE,
     QUARANTINED,
     REOPEN,
     STOP,
     TAKEN,
     Line,
     Link,
+    of_realm,
 )
 from realmserver.net.owner import Owner
 from realmserver.net.relay import upgrade_from_json
@@ -57,6 +66,9 @@ class Process(Protocol):
 
     def figures(self) -> Figures:
         """What was counted."""
+
+    def followed(self, is_followed: bool) -> None:
+        """Whether a backup follows: from now on each commit is told (:meth:`Desk.committed`)."""
 
 
 class Desk:
@@ -83,6 +95,10 @@ class Desk:
             seat = self._seats.get(number)
             if seat is not None:
                 seat.line.taken(payload)
+        elif kind == BIND:
+            seat = self._seats.get(number)
+            if seat is not None:
+                seat.put((payload,))
         elif kind == BEGIN:
             self._seats[number] = Seat(self._owner, self.link, number, upgrade_from_json(payload))
         elif kind == GONE:
@@ -93,6 +109,13 @@ class Desk:
             self.link.tell(OF_THE_PROCESS, FIGURES, self._process.figures().to_json())
         elif kind == REOPEN:
             self._process.reopen_log()
+        elif kind == ALIVE:
+            self.link.tell(OF_THE_PROCESS, ALIVE)
+        elif kind == MADE:
+            self._owner.shared.new.made_elsewhere(payload.decode())
+        elif kind == FOLLOWED:
+            self._process.followed(NOTICE.unpack(payload)[0] != 0)
+            self.link.tell(OF_THE_PROCESS, FOLLOWED, payload)
         elif kind == STOP:
             self._process.stop()
 
@@ -104,6 +127,18 @@ class Desk:
     def realm_failed(self, realm: str) -> None:
         """Storage or our code failed for a Realm."""
         self.link.tell(OF_THE_PROCESS, FAILED, realm.encode())
+
+    def made(self, user: str) -> None:
+        """Tell all others that ``user`` has made a Realm."""
+        self.link.tell(OF_THE_PROCESS, MADE, user.encode())
+
+    def committed(self, path: str, commit: bytes) -> None:
+        """Tell the front of a commit in the Realm at ``path``, for backups that follow."""
+        self.link.tell(OF_THE_PROCESS, COMMITTED, of_realm(path, commit))
+
+    def exchanged(self, path: str) -> None:
+        """Tell the front that the Realm at ``path`` has another file now."""
+        self.link.tell(OF_THE_PROCESS, EXCHANGED, of_realm(path))
 
     def look(self) -> None:
         """Tell the front what has changed of this process's state, if anything has."""
@@ -132,15 +167,15 @@ class Seat:
         self._holdings = Holdings(self, owner.shared, self.talk.overfull)
         self._shared = owner.shared
         self._client = upgrade.client
-        self._came: deque[bytes] = deque()
+        self._came: deque[bytes | tuple[bytes]] = deque()  # a BIND is in a tuple
         self._reasons: set[str] = set()  # for which nothing is taken
         self._is_taking = False
         self._round = 0
         self._spent = 0.0  # seconds of this turn
         self._was_bound = False
 
-    def put(self, payload: bytes) -> None:
-        """A message has come."""
+    def put(self, payload: bytes | tuple[bytes]) -> None:
+        """A message has come, or a BIND with what the front knows of it."""
         if self._round != self._link.rounds:
             self._round, self._spent = self._link.rounds, 0.0
         self._came.append(payload)
@@ -163,11 +198,19 @@ class Seat:
                     break
                 begun = self._clock()
                 payload = self._came.popleft()
-                self.line.took(len(payload))
-                self.talk.receive(payload)
+                if isinstance(payload, bytes):
+                    self.line.took(len(payload))
+                    self.talk.receive(payload)
+                else:
+                    self._bind(*payload)
                 self._spent += self._clock() - begun
         finally:
             self._is_taking = False
+
+    def _bind(self, payload: bytes) -> None:
+        self.line.took(len(payload))
+        elsewhere, has_room = BINDING.unpack_from(payload)
+        self.talk.receive_bind(payload[BINDING.size :], elsewhere, has_room)
 
     def end(self) -> None:
         """The connection is gone."""

@@ -135,6 +135,7 @@ class ServerConnection:
         self._legacy = legacy_token
         self._limits = limits
         self._max_sessions = max_sessions
+        self.elsewhere = 0  # sessions of this connection that another process has
         self._sessions: dict[int, Session] = {}
         self._files: dict[tuple[str, int], Session] = {}
         self._turns: OrderedDict[Session, None] = OrderedDict()
@@ -305,15 +306,16 @@ class ServerConnection:
     def _bind(self, message: c2s.Bind) -> None:
         if message.session in self._sessions:
             raise ConnectionFailed(SyncError(Code.REUSE_OF_SESSION_IDENT, f"session ident {message.session} is in use"))
-        if len(self._sessions) >= self._max_sessions:
+        count = len(self._sessions) + self.elsewhere
+        if count >= self._max_sessions:
             self._out.append(LimitHit("sessions_per_connection"))
-        if len(self._sessions) >= 2 * self._max_sessions:
+        if count >= 2 * self._max_sessions:
             raise ConnectionFailed(
                 SyncError(Code.CONNECTION_CLOSED, "too many sessions on one connection", backoff=LONG_BACKOFF)
             )
         state = State.ALLOCATING if message.need_ident else State.WAITING_FOR_IDENT
         session = Session(message.session, message.path, state, Awaiting.OPENED)
-        if len(self._sessions) >= self._max_sessions:
+        if count >= self._max_sessions:
             self._enter(session, State.FAILED)
             self._sessions[message.session] = session
             self._tell(

@@ -1,5 +1,6 @@
 """Continuous backup: a follower beside a server under load, both killed again and again; then the target takes over."""
 
+import os
 import random
 import signal
 import subprocess
@@ -7,13 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import lmdb
 import pytest
+from faults.shim import wait_for
 from promtool import figures
-from raw_sync import RawSocket, ask, log_in, register
+from raw_sync import RawSocket, UpgradeFailed, ask, log_in, register
 from server_process import PATIENCE, ServerProcess, free_ports
 from sync_neighbours import GoodClient, new_object, new_table
 from test_backup import load, run
@@ -21,20 +24,32 @@ from test_backup import load, run
 from realmserver.backup import frames
 from realmserver.backup.frames import FrameReader, frame
 from realmserver.realms.idle_work import FOLD_DELAY
+from realmserver.store.records import unpack_head
 
 pytestmark = pytest.mark.system
 
 BIN: Final = Path(sys.executable).parent
-KILLS: Final = 20
+KILLS: Final = 12
 LATEST: Final = 0.7
 """Seconds after which one of the two is killed at the latest."""
 
 
+TWO_WORKERS: Final = "performance: {workers: 2}\n"
+
+with_or_without_workers = pytest.mark.parametrize("settings", ["", TWO_WORKERS], ids=["one process", "workers"])
+
+
 @pytest.fixture
-def source(server_process: ServerProcess) -> tuple[ServerProcess, int]:
+def settings() -> str:
+    """Further lines of the server's configuration."""
+    return ""
+
+
+@pytest.fixture
+def source(server_process: ServerProcess, settings: str) -> tuple[ServerProcess, int]:
     """A running server with a backup listener, and its port."""
     (port,) = free_ports(1)
-    server_process.settings = f"backup: {{enable: true, network: {{listen_port: {port}}}}}\n"
+    server_process.settings = f"{settings}backup: {{enable: true, network: {{listen_port: {port}}}}}\n"
     server_process.start()
     return server_process, port
 
@@ -108,6 +123,7 @@ def fail_over(server: ServerProcess, target: Path) -> None:
     server.start()
 
 
+@with_or_without_workers
 def test_the_target_is_a_server_that_goes_on_where_the_other_ended(
     source: tuple[ServerProcess, int], tmp_path: Path
 ) -> None:
@@ -195,6 +211,86 @@ def test_killed_and_resumed_many_times_the_target_is_whole_every_time(
         reader.close()
     checked = run("realm-admin", "verify", target)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def newest_versions(root: Path) -> dict[str, int]:
+    """Of all Realms below ``root``, as far as they can be read now."""
+    found = {}
+    for file in (root / "user_data").rglob("data.mdb"):
+        with (
+            suppress(lmdb.Error),
+            lmdb.open(str(file.parent), readonly=True, lock=False, max_dbs=8) as env,
+            env.begin(db=env.open_db(b"meta", create=False)) as txn,
+        ):
+            found[file.parent.name] = unpack_head(txn.get(b"head") or b"", bytes(16)).version
+    return found
+
+
+class Scribe(threading.Thread):
+    """Writes to one Realm until ``stopping``, and comes again after each end of its connection."""
+
+    def __init__(self, port: int, path: str) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.login = log_in(port)
+        self.stopping = threading.Event()
+        self.written = 0
+        self._port = port
+        client = GoodClient(port, self.login, path)
+        client.write(new_table())
+        client.close()
+
+    def run(self) -> None:
+        client: GoodClient | None = None
+        number = 0
+        while not self.stopping.is_set():
+            number += 1
+            try:
+                client = client or GoodClient(self._port, self.login, self.path)
+                client.write(new_object(number))
+                self.written += 1
+            except (AssertionError, OSError, UpgradeFailed):  # its worker is gone
+                client = None
+
+    def wait_for_more(self) -> None:
+        until, end = self.written + 5, time.monotonic() + PATIENCE
+        while self.written < until:
+            assert time.monotonic() < end, f"nothing more can be written to {self.path}"
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("settings", [TWO_WORKERS], ids=["workers"])
+def test_the_target_lacks_nothing_although_workers_die(source: tuple[ServerProcess, int], tmp_path: Path) -> None:
+    server, port = source
+    target = tmp_path / "target"
+    scribes = [Scribe(server.port, f'"realm {number}"') for number in range(4)]  # of both workers
+    with following(server, port, target) as follower:
+        wait_until_in_step(server, len(scribes), follower)
+        for scribe in scribes:
+            scribe.start()
+        for number in range(6):
+            for scribe in scribes:
+                scribe.wait_for_more()
+            wait_for(lambda: len(server.worker_pids()) == 2, "two workers")
+            os.kill(server.worker_pids()[number % 2], signal.SIGKILL)
+        for scribe in scribes:
+            scribe.wait_for_more()
+            scribe.stopping.set()
+        for scribe in scribes:
+            scribe.join(PATIENCE)
+        wait_for(lambda: newest_versions(target) == newest_versions(server.root), "target that has everything")
+        assert "has ended, and may not have told of its last commits" in server.text()
+        assert follower.stop() == 0
+    logs = []
+    for _ in range(2):
+        readers = [GoodClient(server.port, scribe.login, scribe.path) for scribe in scribes]
+        logs.append([{version: entry.changeset for version, entry in reader.log.items()} for reader in readers])
+        for reader in readers:
+            reader.close()
+        if len(logs) == 1:
+            fail_over(server, target)
+    assert logs[1] == logs[0]
+    assert all(len(log) > scribe.written for log, scribe in zip(logs[0], scribes, strict=True))
 
 
 def wait_until_still(root: Path) -> None:

@@ -1,6 +1,7 @@
 """What clients are told by a server that was restored from a backup: every case of ``spec/protocol.md`` 4.6, in the
 form that each protocol version needs, and that they are in sync again after the reset that they are told to do."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +27,14 @@ SUBPROTOCOLS: Final = (*PLAIN, *(f"com.mongodb.realm-sync{mark}" for mark in ("/
 
 
 class Restored:
-    """A server that lost what came after its backup, and the client files that it had before.
+    """A server that loses what came after its backup (:meth:`restore`), and the client files that it had before.
 
     The Realm's log is three changes of ``author`` in the backup; ``author`` made two more before the disaster.
     """
 
     def __init__(self, server: ServerProcess, backup: Path) -> None:
         self.server = server
+        self._backup = backup
         server.start()
         self.login: Login = log_in(server.port)
         with self.connect() as client:
@@ -49,9 +51,12 @@ class Restored:
         with self.connect() as client:
             self.late_reader, head = client.join(PATH)
             assert head.latest == self.lost
-        server.kill()
-        restore(server, backup)
-        server.start()
+
+    def restore(self) -> None:
+        """The disaster. May come again."""
+        self.server.kill()
+        restore(self.server, self._backup)
+        self.server.start()
 
     def connect(self, subprotocol: str = SUBPROTOCOLS[-1]) -> RawSync:
         return RawSync(self.server.port, upgrade_request(sync_path(self.login.access_token), subprotocol))
@@ -97,9 +102,19 @@ class Restored:
         client.close()
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restored]:
+    directory = tmp_path_factory.mktemp("restored")
+    made = Restored(ServerProcess(directory), directory / "backup")
+    yield made
+    made.server.kill()
+
+
 @pytest.fixture
-def restored(server_process: ServerProcess, tmp_path: Path) -> Restored:
-    return Restored(server_process, tmp_path / "backup")
+def restored(before: Restored) -> Restored:
+    """As it is after the disaster, whatever another test has done since."""
+    before.restore()
+    return before
 
 
 def kept() -> list[bytes]:

@@ -30,20 +30,31 @@ class House:
         )
 
     def start(self) -> None:
-        self.back.start()
-        self.front.start()
+        """Start what does not run as it should."""
+        if self.front.is_running and self.front.proxy:
+            self.front.kill()
+        self.front.proxy = {}
+        for process in (self.back, self.front):
+            if not process.is_running:
+                process.start()
 
     def end(self) -> None:
         self.front.kill()
         self.back.kill()
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
-    made.start()
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("house"))
     yield made
     made.end()
+
+
+@pytest.fixture
+def house(houses: House) -> House:
+    """Both, running; a test may stop them and leave them so."""
+    houses.start()
+    return houses
 
 
 def status(url: str) -> int:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,21 @@ from realmserver.client.synced import SyncedRealm
 pytestmark = pytest.mark.system
 
 SHARED = partition("shared")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for all tests that leave it alone."""
+    process = ServerProcess(tmp_path_factory.mktemp("server"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def path(request: pytest.FixtureRequest) -> str:
+    """A Realm of this test's own."""
+    return partition(request.node.name)
 
 
 class Device:
@@ -60,25 +76,20 @@ async def settled(*devices: Device) -> None:
         await each.realm.downloaded()
 
 
-def test_the_example_of_the_package_runs(server_process: ServerProcess) -> None:
-    server_process.start()
+def test_the_example_of_the_package_runs(server: ServerProcess) -> None:
     text = inspect.getdoc(realmserver.client)
     assert text is not None
     example = inspect.cleandoc(text.partition("::\n")[2].partition("\nRun with")[0])
     for walks in (1, 2):
-        done = subprocess.run(
-            [sys.executable, "-c", example, server_process.url], capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run([sys.executable, "-c", example, server.url], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         dog = ast.literal_eval(done.stdout)
         assert dog == {"_id": 7, "name": "Rex", "walks": walks}
 
 
-def test_two_devices_write_at_once_and_come_to_one_state(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_two_devices_write_at_once_and_come_to_one_state(server: ServerProcess, path: str) -> None:
     async def scene() -> None:
-        one, two = await device(server_process), await device(server_process)
+        one, two = await device(server, path), await device(server, path)
         for each in (one, two):
             add_schema(each.realm)
         for number in range(30):
@@ -140,11 +151,9 @@ def test_what_is_written_while_the_server_is_away_arrives_when_it_is_back(server
     run(end())
 
 
-def test_a_paused_realm_is_silent_until_it_is_resumed(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_a_paused_realm_is_silent_until_it_is_resumed(server: ServerProcess, path: str) -> None:
     async def scene() -> None:
-        one, two = await device(server_process), await device(server_process)
+        one, two = await device(server, path), await device(server, path)
         add_schema(one.realm)
         await settled(one, two)
         two.realm.pause()
@@ -166,11 +175,9 @@ def test_a_paused_realm_is_silent_until_it_is_resumed(server_process: ServerProc
     run(scene())
 
 
-def test_one_connection_carries_many_realms(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_one_connection_carries_many_realms(server: ServerProcess, path: str) -> None:
     async def scene() -> None:
-        one = await device(server_process)
+        one = await device(server, path)
         others = [one.client.open(partition(number)) for number in range(5)]
         for number, realm in enumerate(others):
             add_schema(realm)
@@ -178,7 +185,7 @@ def test_one_connection_carries_many_realms(server_process: ServerProcess) -> No
                 tx.create("Dog", f"dog {number}")
         for realm in others:
             await realm.uploaded()
-        reader = await device(server_process, partition(3))
+        reader = await device(server, partition(3))
         await reader.realm.downloaded()
         assert [key[1] for key in reader.realm.values.objects("Dog")] == ["dog 3"]
         others[0].close()
@@ -190,13 +197,11 @@ def test_one_connection_carries_many_realms(server_process: ServerProcess) -> No
     run(scene())
 
 
-def test_a_client_with_a_stale_access_token_gets_a_new_one(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_a_client_with_a_stale_access_token_gets_a_new_one(server: ServerProcess, path: str) -> None:
     async def scene() -> None:
-        user = await app(server_process).login_anonymous()
+        user = await app(server).login_anonymous()
         user.access_token = stale = user.access_token[:-8] + "AAAAAAAA"
-        one = Device(user)
+        one = Device(user, path)
         await one.realm.downloaded()
         assert user.access_token != stale
         await one.close()
@@ -204,34 +209,30 @@ def test_a_client_with_a_stale_access_token_gets_a_new_one(server_process: Serve
     run(scene())
 
 
-def test_a_client_whose_login_has_ended_gives_up(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_a_client_whose_login_has_ended_gives_up(server: ServerProcess, path: str) -> None:
     async def scene() -> None:
-        user = await app(server_process).login_anonymous()
+        user = await app(server).login_anonymous()
         await user.logout()
         user.access_token = "nothing"
-        one = Device(user)
+        one = Device(user, path)
         with pytest.raises(AccessEnded):
             await one.realm.downloaded()
         assert [type(error) for error in one.errors] == [AccessEnded]
         with pytest.raises(AccessEnded):
-            one.client.open(SHARED)
+            one.client.open(path)
         await one.client.close()
 
     run(scene())
 
 
-def test_users_register_log_in_refresh_and_log_out(server_process: ServerProcess) -> None:
-    server_process.start()
-
+def test_users_register_log_in_refresh_and_log_out(server: ServerProcess) -> None:
     async def error_of(call: Any) -> tuple[int, str]:
         with pytest.raises(AppError) as caught:
             await call
         return caught.value.status, caught.value.error_code
 
     async def scene() -> None:
-        my_app = app(server_process)
+        my_app = app(server)
         await my_app.register("ann@example.org", "correct horse")
         assert await error_of(my_app.register("ann@example.org", "other words")) == (409, "AccountNameInUse")
         assert await error_of(my_app.login_password("ann@example.org", "wrong")) == (401, "InvalidPassword")
@@ -246,17 +247,16 @@ def test_users_register_log_in_refresh_and_log_out(server_process: ServerProcess
     run(scene())
 
 
-def test_a_signed_token_opens_a_realm_without_an_app(server_process: ServerProcess) -> None:
-    server_process.start()
-    token = (server_process.root / "admin_token.base64").read_text().strip()
+def test_a_signed_token_opens_a_realm_without_an_app(server: ServerProcess) -> None:
+    token = (server.root / "admin_token.base64").read_text().strip()
 
     async def scene() -> None:
         errors: list[Exception] = []
-        client = connect(reactor, server_process.url, token=token, on_error=lambda _, error: errors.append(error))
+        client = connect(reactor, server.url, token=token, on_error=lambda _, error: errors.append(error))
         realm = client.open("/shared/dogs")
         add_schema(realm)
         await realm.uploaded()
-        other = connect(reactor, server_process.url, token=token)
+        other = connect(reactor, server.url, token=token)
         copy = other.open("/shared/dogs")
         await copy.downloaded()
         assert copy.values.classes() == ["Dog"]

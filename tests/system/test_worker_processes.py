@@ -3,21 +3,26 @@
 import os
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from faults.run import LoadEnded, Run, one_line
 from faults.shim import require_shim, wait_for
 from promtool import figures
-from raw_sync import ask
+from raw_sync import RawSync, ask, log_in, sync_path, upgrade_request
 from running_reactor import reactor, run
 from server_process import ServerProcess
+from sync_verdicts import check_error, content
+from test_limits import LATER
 
 from realmserver.client.app import App, partition
 from realmserver.client.connection import Client
 from realmserver.client.synced import SyncedRealm
 from realmserver.net.relay import owner_of
 from realmserver.realms.paths import partition_realm
+from realmserver.sync import client_messages as c2s
+from realmserver.sync import server_messages as s2c
 
 pytestmark = pytest.mark.system
 
@@ -145,6 +150,46 @@ def test_a_worker_that_is_killed_comes_back_and_the_realms_of_others_go_on(serve
     assert "worker 0 has ended by itself: signal SIGKILL" in server.text()
 
 
+@pytest.fixture
+def hasty_server(server_process: ServerProcess) -> ServerProcess:
+    """Its clock is fast (``hasty/sitecustomize.py``): a minute is two seconds, which a busy machine may well take away
+    from any worker."""
+    server_process.settings = f"{TWO_WORKERS}limits: {{idle_timeout: 3600}}\n"
+    server_process.environment["PYTHONPATH"] = str(Path(__file__).parent / "hasty")
+    server_process.start()
+    return server_process
+
+
+async def outlive_one_that_hangs(server: ServerProcess) -> None:
+    device = Device()
+    await device.open(server)
+    hung = server.worker_pids()[0]
+    os.kill(hung, signal.SIGSTOP)
+    for each in NAMES:
+        device.write(each, 0)
+    await device.uploaded()
+    assert hung not in server.worker_pids()
+    found = of(server)
+    assert found["ros_worker_kills_total"] >= 1
+    assert found["ros_worker_restarts_total"] >= 1
+    await device.client.close()
+
+
+def test_a_worker_that_hangs_is_killed_and_comes_back(hasty_server: ServerProcess) -> None:
+    run(outlive_one_that_hangs(hasty_server))
+    text = hasty_server.text()
+    assert "worker 0 has not answered for 60 seconds: it is killed" in text
+    assert "worker 0 has ended since it was killed. Its clients come again by themselves" in text
+
+
+def test_a_worker_that_does_not_stop_does_not_keep_the_server_from_it(hasty_server: ServerProcess) -> None:
+    workers = hasty_server.worker_pids()
+    os.kill(workers[1], signal.SIGSTOP)
+    assert hasty_server.stop() == 0
+    assert are_gone(workers)
+    assert "worker 1 has not come to its end within 15 seconds: it is killed" in hasty_server.text()
+
+
 def test_what_was_acknowledged_outlives_workers_that_die_under_load(tmp_path: Path) -> None:
     require_shim()
     with Run(tmp_path) as load:
@@ -192,6 +237,40 @@ def test_a_stop_under_load_waits_for_the_workers(tmp_path: Path) -> None:
         print(verdict)
         assert verdict.problems == [], one_line(verdict)
         assert "ended by itself" not in load.server.text()
+
+
+def test_what_a_user_may_have_is_counted_over_all_workers(server_process: ServerProcess) -> None:
+    server_process.settings = f"{TWO_WORKERS}limits: {{realms_per_user: 3, new_realms_per_user: 4}}\n"
+    server_process.start()
+    port, login = server_process.port, log_in(server_process.port)
+    paths = [partition(name) for name in (*names(0, 4), *names(1, 4))]
+    with ExitStack() as stack:
+        one, other = (
+            stack.enter_context(RawSync(port, upgrade_request(sync_path(login.access_token)))) for _ in range(2)
+        )
+        one.bind(paths[0], 1)
+        one.bind(paths[4], 2)
+        other.bind(paths[5], 1)
+        for path in (paths[1], paths[6]):
+            other.send_message(c2s.Bind(2, path, "", True).encode())
+            check_error(other.next(), 201, 2, content("Transient", try_again=True) | LATER)
+            other.send_message(c2s.Unbind(2).encode())
+        other.bind(paths[0], 3)
+        one.send_message(c2s.Unbind(2).encode())
+        assert one.next() == s2c.Unbound(2)
+        other.bind(paths[1], 4)
+        one.send_message(c2s.Unbind(1).encode())
+        assert one.next() == s2c.Unbound(1)
+        other.send_message(c2s.Unbind(3).encode())
+        assert other.next() == s2c.Unbound(3)
+        time.sleep(0.2)  # workers tell each other what was made, a moment later
+        one.send_message(c2s.Bind(5, paths[7], "", True).encode())
+        check_error(one.next(), 201, 5, content("Transient", try_again=True) | LATER)
+        one.send_message(c2s.Unbind(5).encode())
+        one.bind(paths[4], 6)
+    found = of(server_process)
+    assert found['ros_limit_refused_total{limit="realms_per_user"}'] == 2
+    assert found['ros_limit_refused_total{limit="new_realms_per_user"}'] == 1
 
 
 def test_signals_for_all_processes_stop_the_server_in_order(server: ServerProcess) -> None:

@@ -31,7 +31,10 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "http": ("_version", "auth", "config", "figures", "log", "metrics", "realms.paths", "store"),
     "net": ("_version", "auth", "config", "figures", "http", "log", "metrics", "realms", "store", "sync"),
     "process": ("_build", "_version", "log", "net.admission", "net.listeners"),
-    "worker": ("auth", "config", "figures", "log", "metrics", "net", "process", "realms.requests", "store"),
+    "worker": (
+        *("auth", "backup.frames", "config", "figures", "log", "metrics", "net", "process"),
+        *("realms.requests", "store"),
+    ),
     "wiring": (
         *("auth", "backup.feed", "config", "http", "log", "metrics", "net", "process"),
         *("realms.requests", "store"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -46,6 +47,39 @@ def test_who_shows_no_token_in_time_is_sent_away(tmp_path: Path) -> None:
     assert not transport.disconnected
     reactor.advance(1)
     assert transport.disconnected
+
+
+def test_others_who_commit_hear_of_the_first_follower_and_the_last(tmp_path: Path) -> None:
+    feed, _, _ = follower(tmp_path)
+    told: list[bool] = []
+
+    def announce(is_followed: bool) -> Deferred[None]:
+        told.append(is_followed)
+        return Deferred()
+
+    feed.announce = announce
+    other = feed.buildProtocol(None)
+    other.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
+    feed.joined(other)
+    other.end("a reason")
+    other.end("a reason")
+    assert told == [True]
+    feed.stop()
+    assert told == [True, False]
+
+
+def test_nothing_is_copied_before_all_who_commit_know_that_somebody_follows(tmp_path: Path) -> None:
+    feed, _, _ = follower(tmp_path)
+    known: Deferred[None] = Deferred()
+    feed.announce = lambda _: known
+    other = feed.buildProtocol(None)
+    other.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
+    listed: list[bool] = []
+    other._look_around = lambda: listed.append(True)  # type: ignore[method-assign]
+    other._begin({})
+    assert listed == []
+    known.callback(None)
+    assert listed == [True]
 
 
 def test_rubbish_ends_the_connection(tmp_path: Path) -> None:

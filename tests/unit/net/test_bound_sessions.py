@@ -251,8 +251,8 @@ def test_a_connection_without_sessions_is_closed_and_one_with_a_session_is_not(s
 
 
 @pytest.mark.parametrize("limits", [Limits(realms_per_user=1)])
-def test_a_user_has_only_so_many_realms_open(alone: Fixture) -> None:
-    client = Client(alone)
+def test_a_user_has_only_so_many_realms_open(server: Fixture) -> None:
+    client = Client(server)
     client.new_file('"a"')
     client.say(c2s.Bind(2, '"b"', "", need_ident=True).encode())
     (refusal,) = client.heard()

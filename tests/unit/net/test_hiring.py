@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.python.failure import Failure
 
 from realmserver.config.limits import LEAST_MESSAGE, Limits
 from realmserver.net.hiring import COMMAND, LINK, LOCK, Hiring, Settings, share_of
 from realmserver.net.link import Link
 
-SETTINGS = Settings(1, "/data", "PEM", 128, 60, Limits(upload_backlog=100), "info", None, as_json=False)
+SETTINGS = Settings(1, "/data", "PEM", 128, 60, True, Limits(upload_backlog=100), "info", None, as_json=False)
 
 
 class Spawning:
@@ -20,12 +20,19 @@ class Spawning:
     def __init__(self) -> None:
         self.spawned: list[tuple[Any, tuple[str, ...], dict[str, str], dict[int, Any]]] = []
         self.adopted = 0
+        self.signals: list[str] = []
 
     def spawnProcess(
         self, protocol: Any, executable: str, args: tuple[str, ...], env: dict[str, str], childFDs: dict[int, Any]
-    ) -> None:
+    ) -> "Spawning":
         assert executable == args[0]
         self.spawned.append((protocol, args, env, childFDs))
+        return self
+
+    def signalProcess(self, name: str) -> None:
+        """As a process that has ended."""
+        self.signals.append(name)
+        raise ProcessExitedAlready
 
     def adoptStreamConnection(self, fileno: int, family: int, factory: Any) -> None:
         self.adopted += 1
@@ -68,6 +75,12 @@ def test_how_a_worker_ended_is_told_in_words(reason: Exception, told: str) -> No
     reactor, ends = hire({})
     reactor.spawned[0][0].processExited(Failure(reason))  # type: ignore[no-untyped-call]
     assert ends == [told]
+
+
+def test_a_worker_that_has_ended_meanwhile_may_be_killed() -> None:
+    reactor: Any = Spawning()
+    Hiring(reactor, lambda _: SETTINGS, 77, {})(1, Link(reactor, *[lambda *_: None] * 3), lambda _: None)()
+    assert reactor.signals == ["KILL"]
 
 
 def test_each_worker_has_its_share_of_what_all_may_take() -> None:

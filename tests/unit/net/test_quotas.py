@@ -37,6 +37,21 @@ def test_new_realms_are_counted_by_the_hour() -> None:
     new.make("user")
 
 
+def test_new_realms_that_others_make_count_as_well_and_they_hear_of_those_made_here() -> None:
+    now = [10.0 * WINDOW]
+    new = NewRealms(2, lambda: now[0])
+    made: list[str] = []
+    new.on_make = made.append
+    new.make("user")
+    new.made_elsewhere("user")
+    with pytest.raises(LimitReached):
+        new.make("user")
+    assert made == ["user"]
+    now[0] += WINDOW
+    new.made_elsewhere("user")
+    new.make("user")
+
+
 def test_who_has_held_on_for_longest_goes_first() -> None:
     gone: list[str] = []
     totals: list[int] = []

@@ -21,7 +21,7 @@ from realmserver.net.conversation import Upgrade
 from realmserver.net.link import WINDOW
 from realmserver.net.relay import owner_of, upgrade_from_json, upgrade_to_json
 from realmserver.net.seat import Seat
-from realmserver.realms.requests import UploadCursor, UploadEntry
+from realmserver.realms.requests import LimitReached, UploadCursor, UploadEntry
 from realmserver.sync import client_messages as c2s
 from realmserver.sync import server_messages as s2c
 from realmserver.sync.versions import Negotiated
@@ -280,6 +280,59 @@ def test_a_connection_that_says_much_lets_others_have_their_turn(server: Workers
     server.run_all()
     assert len(heard) == 7
     assert heard.index(seats(server, 0)[1]) == 2
+
+
+def answers(client: Client) -> list[int]:
+    """Of each BIND: 0 or the code of the error."""
+    return [each.code if isinstance(each, s2c.JsonError) else 0 for each in client.heard()]
+
+
+@pytest.mark.parametrize("limits", [Limits(realms_per_user=2)])
+def test_realms_of_a_user_are_counted_over_all_workers_and_connections(server: WorkersFixture) -> None:
+    one, other = Client(server), Client(server)
+    one.say(bind(1, ONES), bind(2, OTHERS))
+    assert answers(one) == [0, 0]
+    other.say(bind(1, path_of(0, 1)), bind(2, ONES))
+    assert sorted(answers(other)) == [0, 201], "the second one is open anyway"
+    one.say(c2s.Unbind(2).encode())
+    one.heard()
+    other.say(c2s.Unbind(1).encode(), bind(3, path_of(1, 1)))
+    assert answers(other) == [0]
+    one.say(bind(4, OTHERS))
+    assert answers(one) == [201]
+    other.connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    one.say(c2s.Unbind(4).encode(), bind(5, OTHERS))
+    assert answers(one) == [0]
+    server.run_all()
+    one.connection.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert server.service.shared.bound._of == {}
+
+
+@pytest.mark.parametrize("limits", [Limits(sessions_per_connection=2)])
+def test_sessions_of_a_connection_are_counted_over_all_workers(server: WorkersFixture) -> None:
+    client = Client(server)
+    client.say(bind(1, ONES), bind(2, OTHERS))
+    assert answers(client) == [0, 0]
+    client.say(bind(3, path_of(0, 1)))
+    assert answers(client) == [201]
+    client.say(c2s.Unbind(3).encode(), c2s.Unbind(1).encode())
+    client.heard()
+    client.say(bind(4, path_of(1, 1)))
+    assert answers(client) == [0]
+    client.say(bind(5, ONES), bind(6, OTHERS), bind(7, path_of(0, 1)))
+    assert 100 in answers(client), "twice as many end the connection"
+
+
+@pytest.mark.parametrize("limits", [Limits(new_realms_per_user=2)])
+def test_realms_that_a_user_makes_are_counted_over_all_workers(server: WorkersFixture) -> None:
+    client = Client(server)
+    for sid, path in enumerate((ONES, OTHERS), 1):
+        client.say(bind(sid, path))
+        assert answers(client) == [0]
+    for sid, path in enumerate((path_of(0, 1), path_of(1, 1)), 3):
+        client.say(bind(sid, path))
+        with pytest.raises(LimitReached):
+            client.heard()
 
 
 def test_what_a_worker_hears_of_a_connection_is_what_the_front_knows() -> None:

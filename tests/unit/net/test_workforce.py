@@ -9,13 +9,24 @@ from test_bound_sessions import HeldWorkers
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from worker_ends import WORKERS, WorkersFixture, join
+from worker_ends import WORKERS, Pipe, WorkersFixture, join
 
 from realmserver.figures import Summed
 from realmserver.metrics import Metrics
 from realmserver.net import owner
-from realmserver.net.link import Link
-from realmserver.net.workforce import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, STEADY, Workforce
+from realmserver.net.link import ALIVE, Link
+from realmserver.net.seat import OF_THE_PROCESS
+from realmserver.net.workforce import (
+    FIRST_PAUSE,
+    LAST_WORK,
+    LONGEST_PAUSE,
+    LOOK,
+    LOOKS,
+    LOOKS_AT_START,
+    PATIENCE,
+    STEADY,
+    Workforce,
+)
 
 
 @pytest.fixture
@@ -31,18 +42,34 @@ class OneWorker:
         self.clock: Any = Clock()
         self.metrics = Metrics()
         self.ends: list[Callable[[str], None]] = []
+        self.kills: list[float] = []
+        self.link: Link
+        self.pipes: tuple[Pipe, Pipe]
         self.workforce = Workforce(self.clock, 1, self._hire, self.metrics)
         self.workforce.start()
 
-    def _hire(self, number: int, link: Link, ended: Callable[[str], None]) -> None:
-        join(link, Link(self.clock, lambda *_: None, lambda: None, lambda: None))
+    def _hire(self, number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]:
+        self.link = Link(self.clock, lambda *_: None, lambda: None, lambda: None)
+        self.pipes = join(link, self.link)
         self.ends.append(ended)
+        return lambda: self.kills.append(self.clock.seconds())
+
+    def answer(self) -> None:
+        """Say something to the front."""
+        self.link.tell(OF_THE_PROCESS, ALIVE)
+        self.link.flush()
+        self.pipes[0].deliver()
+
+    def pass_time(self, looks: int) -> None:
+        """Let the front look so many times."""
+        for _ in range(looks):
+            self.clock.advance(LOOK)
 
     def end(self) -> None:
         with capturedLogs() as logged:
             self.ends[-1]("signal SIGKILL")
         (event,) = logged
-        assert event["how"] == "signal SIGKILL"
+        assert event["how"] == "by itself: signal SIGKILL"
 
 
 def test_a_worker_that_ends_again_and_again_is_started_after_a_growing_pause() -> None:
@@ -65,6 +92,141 @@ def test_a_worker_that_ends_again_and_again_is_started_after_a_growing_pause() -
     assert len(one.ends) == 16
     assert one.metrics.registry.get_sample_value("ros_workers") == 1
     assert one.metrics.registry.get_sample_value("ros_worker_restarts_total") == 15
+
+
+def test_a_worker_that_does_not_answer_any_more_is_killed_and_started_again() -> None:
+    one = OneWorker()
+    one.answer()
+    one.pass_time(LOOKS)
+    assert one.kills == []
+    with capturedLogs() as logged:
+        one.pass_time(1)
+    assert len(one.kills) == 1
+    assert [event["why"] for event in logged] == [f"has not answered for {LOOKS * LOOK:.0f} seconds"]
+    assert one.metrics.registry.get_sample_value("ros_worker_kills_total") == 1
+    with capturedLogs() as logged:
+        one.ends[-1]("signal SIGKILL")
+    assert [event["how"] for event in logged] == ["since it was killed"]
+    one.clock.advance(0)
+    assert len(one.ends) == 2
+    one.pass_time(LOOKS + 1)
+    assert len(one.kills) == 1, "its successor is being loaded"
+
+
+def test_a_worker_that_answers_now_and_then_is_left_alone() -> None:
+    one = OneWorker()
+    for _ in range(5):
+        one.answer()
+        one.pass_time(LOOKS)
+    assert one.kills == []
+
+
+def test_a_worker_that_is_being_loaded_has_more_time() -> None:
+    one = OneWorker()
+    one.pass_time(LOOKS_AT_START - 1)
+    assert one.kills == []
+    with capturedLogs():
+        one.pass_time(1)
+    assert len(one.kills) == 1
+
+
+def test_where_the_front_itself_was_away_workers_are_not_blamed() -> None:
+    one = OneWorker()
+    one.answer()
+    one.clock.advance(10 * LOOKS * LOOK)
+    assert one.kills == []
+
+
+def test_real_workers_answer(server: WorkersFixture) -> None:
+    server.run_all()
+    for _ in range(3 * LOOKS):
+        server.reactor.advance(LOOK)
+        server.run_all()
+    assert len(server.started) == WORKERS
+    server.reactor.advance(LOOK)
+    assert server.service.metrics.registry.get_sample_value("ros_worker_kills_total") == 0
+
+
+def test_a_worker_that_does_not_come_to_its_end_is_killed_and_the_stop_goes_on(server: WorkersFixture) -> None:
+    server.worker(1).hangs = True
+    stopped = Deferred.fromCoroutine(server.workforce.stop())
+    server.run_all()
+    server.reactor.advance(LAST_WORK * 0.9)
+    assert not stopped.called
+    with capturedLogs():
+        server.reactor.advance(LAST_WORK * 0.2)
+    assert stopped.called
+    server.reactor.advance(LONGEST_PAUSE)
+    assert len(server.started) == WORKERS
+
+
+def test_a_worker_whose_link_has_broken_has_to_end() -> None:
+    one = OneWorker()
+    one.pipes[1].abortConnection()
+    one.clock.advance(LAST_WORK * 0.9)
+    assert one.kills == []
+    with capturedLogs():
+        one.clock.advance(LAST_WORK * 0.2)
+    assert len(one.kills) == 1
+
+
+def test_nobody_who_has_ended_is_killed() -> None:
+    one = OneWorker()
+    one.end()
+    one.clock.advance(LAST_WORK + LOOKS_AT_START * LOOK - 1)
+    assert one.kills == []
+
+
+def test_commits_are_followed_when_all_workers_know_that_they_have_to_tell(server: WorkersFixture) -> None:
+    followed = server.workforce.followed(True)
+    server.pump()
+    assert not followed.called
+    assert server.worker(0).is_followed
+    server.run_all()
+    assert followed.called
+    server.worker(1).desk.committed("user_data/a.realm", b"a commit")
+    server.worker(1).desk.exchanged("user_data/a.realm")
+    server.run_all()
+    assert server.feed.heard == [("user_data/a.realm", "a commit"), ("user_data/a.realm",)]
+    server.workforce.followed(False)
+    server.run_all()
+    assert not server.worker(0).is_followed
+
+
+def test_a_worker_that_dies_may_have_told_too_little_and_its_successor_tells_at_once(server: WorkersFixture) -> None:
+    server.workforce.followed(True)
+    server.run_all()
+    with capturedLogs():
+        server.worker(0).die()
+    assert len(server.feed.heard) == 1
+    server.run_all()
+    assert server.worker(0).is_followed
+
+
+def test_whoever_follows_does_not_wait_for_a_worker_that_dies(server: WorkersFixture) -> None:
+    followed = server.workforce.followed(True)
+    server.worker(1).pipes[1].abortConnection()
+    server.run_all()
+    assert not followed.called, "it may still commit what it was told before"
+    with capturedLogs():
+        server.worker(1).ended("exit status 1")
+    assert followed.called
+
+
+def test_a_follower_too_many_does_not_hear_the_answer_to_another(server: WorkersFixture) -> None:
+    first = server.workforce.followed(True)
+    server.workforce.followed(False)
+    second = server.workforce.followed(True)
+    server.run_all()
+    assert first.called
+    assert second.called
+    assert server.worker(0).is_followed
+
+
+def test_who_dies_unfollowed_is_no_followers_concern(server: WorkersFixture) -> None:
+    with capturedLogs():
+        server.worker(0).die()
+    assert server.feed.heard == []
 
 
 def test_a_stop_waits_for_all_and_starts_none(server: WorkersFixture) -> None:

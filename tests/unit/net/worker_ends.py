@@ -80,7 +80,9 @@ class MemoryWorker:
     def __init__(self, fixture: "WorkersFixture", link: Link, ended: Callable[[str], None], limits: Limits) -> None:
         self.metrics = Metrics()
         self.ended = ended
+        self.hangs = False
         self.logs = self.stops = 0
+        self.is_followed = False
         self.owner = Owner(
             fixture.reactor,
             MemoryStore(random_bytes=os.urandom),
@@ -94,6 +96,7 @@ class MemoryWorker:
             on_failure=lambda realm: self.desk.realm_failed(realm),
         )
         self.desk = Desk(self.owner, self)
+        self.owner.shared.new.on_make = self.desk.made
         self.link = Link(fixture.reactor, self.desk.heard, lambda: None, self.desk.end)
         self.desk.serve(self.link)
         self.pipes = join(link, self.link)
@@ -103,15 +106,38 @@ class MemoryWorker:
         self.pipes[1].abortConnection()
         self.ended(how)
 
+    def kill(self) -> None:
+        self.die()
+
     def stop(self) -> None:
         self.stops += 1
-        self.die("exit status 0")
+        if not self.hangs:
+            self.die("exit status 0")
 
     def reopen_log(self) -> None:
         self.logs += 1
 
     def figures(self) -> Figures:
         return figures_of(self.metrics.registry)
+
+    def followed(self, is_followed: bool) -> None:
+        self.is_followed = is_followed
+
+
+class HeardCommits:
+    """What a follower would have heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, ...]] = []
+
+    def publish(self, path: str, data: bytes) -> None:
+        self.heard.append((path, data.decode()))
+
+    def written_anew(self, path: str) -> None:
+        self.heard.append((path,))
+
+    def send_away(self, why: str) -> None:
+        self.heard.append((why,))
 
 
 class WorkersFixture(Fixture):
@@ -126,11 +152,14 @@ class WorkersFixture(Fixture):
         self.started: list[tuple[int, MemoryWorker]] = []
         self.failed: list[str] = []
 
-        def hire(number: int, link: Link, ended: Callable[[str], None]) -> None:
-            self.started.append((number, MemoryWorker(self, link, ended, limits or Limits())))
+        def hire(number: int, link: Link, ended: Callable[[str], None]) -> Callable[[], None]:
+            worker = MemoryWorker(self, link, ended, limits or Limits())
+            self.started.append((number, worker))
+            return worker.kill
 
         metrics = Metrics()
-        self.workforce = Workforce(reactor, WORKERS, hire, metrics, self.failed.append)
+        self.feed = HeardCommits()
+        self.workforce = Workforce(reactor, WORKERS, hire, metrics, self.failed.append, self.feed)
         self.service = SyncService(
             reactor, self.workforce, self.tokens, gate, stop_timeout=STOP_TIMEOUT, limits=limits, metrics=metrics
         )
