@@ -9,9 +9,9 @@ Nothing here writes to a store. The caller makes the commit durable, and tells H
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve
 
 from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
@@ -51,8 +51,7 @@ MAX_TOLD: Final = 8
 millions, by a client that means no good."""
 
 
-@frozen
-class Incoming:
+class Incoming(NamedTuple):
     """One uploaded changeset on its way: its header, what it is, and what it touched as it came."""
 
     entry: UploadEntry

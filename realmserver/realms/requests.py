@@ -4,6 +4,8 @@ A session (``sync``) never calls a Realm; it gives out one of these requests and
 the errors below. So a session can live in another process than the Realm it talks to.
 """
 
+from typing import NamedTuple
+
 from attrs import field, frozen
 
 
@@ -50,8 +52,7 @@ class Identified:
     latest_version: int
 
 
-@frozen
-class UploadEntry:
+class UploadEntry(NamedTuple):
     """One changeset of an UPLOAD, as in its header. ``origin`` 0 is the sending client file itself."""
 
     client_version: int

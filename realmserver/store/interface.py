@@ -11,7 +11,7 @@ writer that has been replaced: whoever opens a Realm for writing in a cluster ra
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from attrs import Factory, define, frozen
 
@@ -47,13 +47,13 @@ class Conflict(StoreError):
     """``expected_version`` or ``epoch`` does not match: another writer has been here. Nothing was written."""
 
 
-@frozen
-class LogEntry:
+class LogEntry(NamedTuple):
     """One server version (``spec/protocol.md`` 5.1).
 
     ``version`` counts 1, 2, 3 …; ``origin`` is the file ident of the client that made the change, 0 for the server;
     ``client_version`` the version it made there; ``timestamp`` ms since 2015-01-01; ``changeset`` the transformed,
-    canonical bytes, perhaps empty; ``cumulative_size`` the bytes of all changesets up to and including this one.
+    canonical bytes, perhaps empty; ``cumulative_size`` the bytes of all changesets up to and including this one. There
+    are so many of these that it counts what making one costs: a tuple takes a fifth of what a frozen class does.
     """
 
     version: int

@@ -104,14 +104,14 @@ def test_a_log_that_ends_too_early(root: Path) -> None:
 
 def test_a_log_that_goes_on_after_the_head(root: Path) -> None:
     entry = records.unpack_entry(get(root, "log", records.number_key(8)), 8)
-    put(root, "log", records.number_key(9), records.pack_entry(evolve(entry, version=9, client_version=99)))
+    put(root, "log", records.number_key(9), records.pack_entry(entry._replace(version=9, client_version=99)))
     assert "/a: log 9: it ends here, the head is version 8" in problems(root)
 
 
 def test_a_changeset_that_is_none(root: Path) -> None:
     entry = records.unpack_entry(get(root, "log", records.number_key(2)), 2)
     size = len(entry.changeset)
-    put(root, "log", records.number_key(2), records.pack_entry(evolve(entry, changeset=b"\xfe" * size)))
+    put(root, "log", records.number_key(2), records.pack_entry(entry._replace(changeset=b"\xfe" * size)))
     assert one(root).startswith("/a: log 2: ")
 
 
@@ -121,7 +121,7 @@ def test_a_changeset_that_no_client_can_apply(root: Path) -> None:
     size = 0
     for version, entry, other in zip((1, 2), entries, reversed(entries), strict=True):
         size += len(other.changeset)
-        exchanged = evolve(entry, changeset=other.changeset, cumulative_size=size)
+        exchanged = entry._replace(changeset=other.changeset, cumulative_size=size)
         put(root, "log", records.number_key(version), records.pack_entry(exchanged))
     assert one(root).startswith("/a: log 1: no client can apply it: ")
 

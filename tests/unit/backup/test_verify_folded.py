@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 from backup_tools import Fixed, Listener, change
 
 from realmserver.backup.verify import verify
@@ -155,7 +154,7 @@ class Folded:
                     changed.append(number)
                 data = encode(Changeset(instructions))
                 assert len(data) == len(entry.changeset), "or the sizes would be found to be wrong, too"
-                rows[key] = records.pack_entry(evolve(entry, changeset=data))
+                rows[key] = records.pack_entry(entry._replace(changeset=data))
 
         self.change("squash", rewrite)
         (number,) = changed
@@ -251,7 +250,7 @@ def test_an_entry_above_the_squash_that_was_changed(folded: Folded) -> None:
         key = records.number_key(10)
         entry = records.unpack_entry(rows[key], 10)
         data = encode(Changeset([Update("T", TWO, "n", [], integer(8))]))
-        rows[key] = records.pack_entry(evolve(entry, changeset=data))
+        rows[key] = records.pack_entry(entry._replace(changeset=data))
 
     folded.change("log", edit)
     assert folded.problems() == ["/a: objects T 018000000000000002: it is stored otherwise than follows from the log"]

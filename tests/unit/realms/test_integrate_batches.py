@@ -84,7 +84,7 @@ def spoiled(upload: Upload, random: Random) -> Upload:
     """``upload`` with an entry at its end that cannot be integrated."""
     last = upload.entries[-1]
     broken = random.choice([b"\xff", UNAPPLICABLE])
-    entry = evolve(last, client_version=last.client_version + 1, changeset=broken)
+    entry = last._replace(client_version=last.client_version + 1, changeset=broken)
     return evolve(upload, entries=(*upload.entries, entry))
 
 
@@ -182,7 +182,7 @@ def contents(store: MemoryStore) -> dict[str, object]:
         state = snapshot._open_state()
         return {
             "head": evolve(head, salt=0),
-            "log": [evolve(entry, salt=0) for entry in snapshot.entries(1, head.version)],
+            "log": [entry._replace(salt=0) for entry in snapshot.entries(1, head.version)],
             "clients": [evolve(client, salt=0) for client in clients],
             "reciprocal": {ident: changesets for ident, changesets in state.reciprocal.items() if changesets},
             "schema": state.schema,

@@ -257,9 +257,9 @@ def test_two_writers_at_the_same_version_cannot_both_win(realm: RealmStore) -> N
 def test_numbers_beyond_64_bits_are_refused(realm: RealmStore, field: str, number: int) -> None:
     changes: dict[str, Any] = {field: number}
     with pytest.raises(ValueError, match="64 bits"):
-        realm.append(0, 0, Commit([evolve(entry(1), **changes)]))
+        realm.append(0, 0, Commit([entry(1)._replace(**changes)]))
     changes[field] = 2**64 - 1
-    realm.append(0, 0, Commit([evolve(entry(1), **changes)]))
+    realm.append(0, 0, Commit([entry(1)._replace(**changes)]))
     with realm.snapshot() as snapshot:
         assert getattr(snapshot.entry(1), field) == 2**64 - 1
 
@@ -394,7 +394,7 @@ def test_values_are_put_read_in_ranges_and_deleted_by_prefix(engine: Engine) -> 
 
 
 def _squashed(number: int) -> LogEntry:
-    return evolve(entry(number), changeset=b"squashed %d" % number, origin=0)
+    return entry(number)._replace(changeset=b"squashed %d" % number, origin=0)
 
 
 def test_a_squash_counts_from_the_moment_its_base_version_does(engine: Engine) -> None:
