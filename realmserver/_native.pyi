@@ -9,8 +9,10 @@ from realmserver.merge.compact import Objects, Writes
 from realmserver.merge.summaries import Reference
 
 class CompactChangeset:
-    timestamp: int
-    origin: int
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def origin(self) -> int: ...
     @property
     def dirty(self) -> bool: ...
     @property

@@ -113,6 +113,20 @@ impl Index {
         }
     }
 
+    fn add_on_object(&mut self, entry: Entry, object: u32, side: &Side) {
+        let instruction = side.at(entry.at);
+        if self.objects_swept {
+            self.objects.object(object).everything.add(entry);
+        }
+        if instruction.is_on_path() {
+            let name = first_name(side, instruction);
+            let field = side.common(instruction.field);
+            self.objects.add(object, field, name, entry);
+        } else if instruction.op == ERASE_OBJECT {
+            self.objects.object(object).erasures.add(entry);
+        }
+    }
+
     fn add_swept(&mut self, entry: Entry, side: &Side) {
         let instruction = side.at(entry.at);
         let table = side.common(instruction.table);
@@ -149,7 +163,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn add_incoming(&mut self) {
-        for side in &self.local {
+        for side in &mut self.local {
             for each in side.changeset.live() {
                 match each.op {
                     ERASE_TABLE | ERASE_COLUMN => self.index.swept = true,
@@ -157,10 +171,13 @@ impl Walk<'_> {
                     _ => {}
                 }
             }
+            let objects = &mut self.index.objects;
+            side.number_objects(|table, key| Some(objects.enter(table, key)));
         }
         let mut sequence = 0;
-        for (number, side) in self.incoming.iter().enumerate() {
-            let mut last = None;
+        for (number, side) in self.incoming.iter_mut().enumerate() {
+            let objects = &mut self.index.objects;
+            side.number_objects(|table, key| objects.find(table, key));
             for (at, instruction) in side.changeset.instructions.iter().enumerate() {
                 if instruction.discarded {
                     continue;
@@ -173,25 +190,8 @@ impl Walk<'_> {
                 };
                 if !instruction.is_on_object() {
                     self.index.add_schema(entry, side);
-                } else {
-                    let objects = &mut self.index.objects;
-                    let object = match last {
-                        Some((object, found)) if object == instruction.object => found,
-                        _ => {
-                            let key = side.changeset.key(instruction).map(&side.numbers);
-                            objects.enter(side.common(instruction.table), key)
-                        }
-                    };
-                    last = Some((instruction.object, object));
-                    if self.index.objects_swept {
-                        objects.object(object).everything.add(entry);
-                    }
-                    if instruction.is_on_path() {
-                        let name = first_name(side, instruction);
-                        objects.add(object, side.common(instruction.field), name, entry);
-                    } else if instruction.op == ERASE_OBJECT {
-                        objects.object(object).erasures.add(entry);
-                    }
+                } else if let Some(object) = side.objects[instruction.object as usize] {
+                    self.index.add_on_object(entry, object, side);
                 }
                 if self.index.swept {
                     self.index.add_swept(entry, side);
@@ -203,7 +203,6 @@ impl Walk<'_> {
     /// Let each local instruction meet what it can meet.
     fn walk(&mut self) -> Merged {
         for side in 0..self.local.len() {
-            let mut last = None;
             for at in 0..self.local[side].changeset.instructions.len() as u32 {
                 let instruction = *self.local[side].at(at);
                 if instruction.discarded {
@@ -221,16 +220,8 @@ impl Walk<'_> {
                         self.meet_at(end, local)?;
                     }
                     _ => {
-                        let found = match last {
-                            Some((object, found)) if object == instruction.object => found,
-                            _ => {
-                                let side = &self.local[side];
-                                let key = side.changeset.key(&instruction).map(&side.numbers);
-                                self.index.objects.find(table, key)
-                            }
-                        };
-                        last = Some((instruction.object, found));
-                        self.meet_on_object(local, &instruction, found)?;
+                        let object = self.local[side].objects[instruction.object as usize];
+                        self.meet_on_object(local, &instruction, object)?;
                     }
                 }
             }
@@ -242,14 +233,14 @@ impl Walk<'_> {
         &mut self,
         local: Local,
         instruction: &Instruction,
-        found: Option<u32>,
+        object: Option<u32>,
     ) -> Merged {
         let mut end = if self.index.erases {
             self.end_by_schema(local, instruction)
         } else {
             None
         };
-        if let Some(object) = found {
+        if let Some(object) = object {
             if instruction.op == ERASE_OBJECT {
                 let before = end.map_or(END, |end| end.sequence);
                 self.sweep(Swept::Object(object), local, BEGINNING, before)?;

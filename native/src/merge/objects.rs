@@ -12,6 +12,9 @@ use crate::instructions::*;
 
 const NONE: u32 = u32::MAX;
 
+/// Room is made at first for so many instructions.
+const FIRST_ROOM: usize = 16;
+
 /// An incoming path instruction that a local one can meet.
 #[derive(Clone, Copy)]
 pub struct Meeting {
@@ -92,7 +95,7 @@ pub struct IncomingObject {
 /// path begins with, and whether it is about everything on the property.
 type Shape = (u32, u8, u16, Option<Common>, bool);
 
-/// All objects of the incoming side.
+/// What the incoming side has on the objects that the local side names.
 #[derive(Default)]
 pub struct Objects {
     numbers: HashMap<(Common, Key), u32>,
@@ -106,7 +109,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// The number of an object, which is new if it has not been met yet.
+    /// The number of an object that the local side names. Only these have one: no other can be met.
     pub fn enter(&mut self, table: Common, key: Key) -> u32 {
         let next = self.objects.len() as u32;
         let number = *self.numbers.entry((table, key)).or_insert(next);
@@ -126,6 +129,13 @@ impl Objects {
 
     /// Add an instruction on a property; they must come in order.
     pub fn add(&mut self, object: u32, field: Common, name: Option<Common>, entry: Entry) {
+        if self.links.is_empty() {
+            self.links.reserve(FIRST_ROOM);
+            self.properties.reserve(FIRST_ROOM);
+            self.property_numbers.reserve(FIRST_ROOM);
+            self.line_numbers.reserve(FIRST_ROOM);
+            self.lines.reserve(FIRST_ROOM);
+        }
         let next = self.properties.len() as u32;
         let number = *self.property_numbers.entry((object, field)).or_insert(next);
         if number == next {

@@ -12,9 +12,10 @@ pub type Common = u32;
 
 /// For each changeset the common numbers of its strings.
 pub fn common_numbers<'a>(
-    changesets: impl Iterator<Item = &'a Changeset>,
+    changesets: impl Iterator<Item = &'a Changeset> + Clone,
 ) -> impl Iterator<Item = Vec<Common>> {
-    let mut known: HashMap<&[u8], Common> = HashMap::new();
+    let room = changesets.clone().map(|each| each.strings.len()).sum();
+    let mut known: HashMap<&[u8], Common> = HashMap::with_capacity(room);
     let mut numbers = Vec::new();
     for changeset in changesets {
         let of_one = (0..changeset.strings.len() as Name).map(|name| {
@@ -31,6 +32,8 @@ pub struct Side<'a> {
     pub changeset: &'a mut Changeset,
     /// The common numbers of its strings.
     pub numbers: Vec<Common>,
+    /// The numbers in the index of `changeset.objects`; None where the other side has nothing on one.
+    pub objects: Vec<Option<u32>>,
     /// The way back, made when it is needed first.
     names: HashMap<Common, Name>,
     /// What rule S4 has made: before which instruction it belongs, and where it stands until all is done.
@@ -42,6 +45,7 @@ impl<'a> Side<'a> {
         Side {
             changeset,
             numbers,
+            objects: Vec::new(),
             names: HashMap::new(),
             prepended: Vec::new(),
         }
@@ -53,6 +57,15 @@ impl<'a> Side<'a> {
 
     pub fn common(&self, name: Name) -> Common {
         self.numbers[name as usize]
+    }
+
+    pub fn number_objects(&mut self, mut number: impl FnMut(Common, Key) -> Option<u32>) {
+        let objects = self.changeset.objects.iter();
+        let numbers = objects.map(|each| {
+            let table = self.numbers[each.table as usize];
+            number(table, each.key.map(&self.numbers))
+        });
+        self.objects = numbers.collect();
     }
 
     pub fn operand(&mut self, place: u32) -> Operand<'_> {
