@@ -300,7 +300,8 @@ def _cut(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return _cut(text).translate(_ESCAPES)
+    cut = _cut(text)
+    return cut if cut.isprintable() else cut.translate(_ESCAPES)
 
 
 @implementer(ILogObserver)

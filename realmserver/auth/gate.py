@@ -13,7 +13,7 @@ A connection asks often and the account store is on disk, so a login that was fo
 from typing import Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 
 from realmserver.auth.accounts import Accounts
 from realmserver.auth.logins import InvalidSession, UserDisabled, check_login
@@ -76,7 +76,13 @@ class Gate:
         as sent, which clients before core 11.11 use instead. ``now`` in Unix seconds. The Deferred fails with
         :class:`UpgradeRefused`, or with what the account store raised, which is our fault: answer that with 503.
         """
-        return Deferred.fromCoroutine(self._authenticate(app_id, baas_at, authorization, now))
+        try:
+            user = self._user_of(app_id, baas_at, authorization, now)
+        except UpgradeRefused as refused:
+            return fail(refused)
+        if self._is_known(user.session_id, user.user_id, now):  # as most are who come again: nothing to wait for
+            return succeed(user)
+        return Deferred.fromCoroutine(self._looked_up(user, now))
 
     async def is_alive(self, user: AppUser, now: float) -> bool:
         """Whether the login through which ``user`` came in still stands, for connections that stay open for long.
@@ -100,7 +106,7 @@ class Gate:
             if owner == user_id and session_id in (None, known):
                 del self._alive[known]
 
-    async def _authenticate(self, app_id: str, baas_at: str | None, authorization: str | None, now: float) -> AppUser:
+    def _user_of(self, app_id: str, baas_at: str | None, authorization: str | None, now: float) -> AppUser:
         token = baas_at or bearer_token(authorization)
         if not token:
             raise UpgradeRefused(UNAUTHORIZED, "no access token")
@@ -111,11 +117,13 @@ class Gate:
             raise UpgradeRefused(FORBIDDEN, error.reason) from error
         except TokenError as error:
             raise UpgradeRefused(UNAUTHORIZED, error.reason) from error
-        if not self._is_known(claims.session_id, claims.user_id, now):
-            await self._look_up(claims.session_id, claims.user_id, now)
         return AppUser(
             user_id=claims.user_id, app_id=claims.app_id, session_id=claims.session_id, expires=claims.expires
         )
+
+    async def _looked_up(self, user: AppUser, now: float) -> AppUser:
+        await self._look_up(user.session_id, user.user_id, now)
+        return user
 
     def _is_known(self, session_id: str, user_id: str, now: float) -> bool:
         known = self._alive.get(session_id)

@@ -6,7 +6,6 @@ which ``net.upgrade`` has judged. That is two thirds of what an idle connection 
 costs. What autobahn would set for each connection to begin with is an attribute of the class here.
 """
 
-from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -72,8 +71,7 @@ class LeanProtocol(WebSocketServerProtocol):
         return Utf8Validator()  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:
-        with suppress(AttributeError, OSError):  # a transport that is no socket's
-            self.transport.setTcpNoDelay(True)  # type: ignore[union-attr]
+        """What autobahn would ask of the transport, HTTP has asked already: to send small packets at once."""
         self.factory.countConnections += 1
 
     def onMessageEnd(self) -> None:

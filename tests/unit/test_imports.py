@@ -24,7 +24,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "store": (),
     "realms": ("changeset", "merge", "store.interface"),
     "backup": ("_version", "auth.tokens", "changeset", "log", "metrics", "realms", "store"),
-    "sync": ("realms.requests",),
+    "sync": ("realms.line", "realms.requests"),
     "config": ("auth.certificates", "auth.keys"),
     "auth": ("log", "store"),
     "client": ("changeset", "log", "merge", "realms", "store", "sync"),
