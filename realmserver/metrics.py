@@ -130,8 +130,8 @@ class Metrics:
         self.protocol_bytes_sent = self._tally("protocol_bytes_sent", "Bytes of sync messages sent.")
         self.protocol_bytes_received = self._tally("protocol_bytes_received", "Bytes of sync messages received.")
 
-        self.changeset_integrated = self._counter("changeset_integrated", "Uploaded changesets made durable.")
-        self.merges_performed = self._counter("merges_performed", "Changesets of others that uploads were merged with.")
+        self.changeset_integrated = self._tally("changeset_integrated", "Uploaded changesets made durable.")
+        self.merges_performed = self._tally("merges_performed", "Changesets of others that uploads were merged with.")
         self.download_constructed = self._tally("download_constructed", "DOWNLOAD messages made.")
         self.upload_pending_bytes = self._gauge("upload_pending_bytes", "Bytes of uploads not yet durable.")
         self.receiving_bytes = self._gauge("receiving_bytes", "Bytes of long messages of which a part is missing.")
@@ -141,13 +141,13 @@ class Metrics:
         self.changeset_integrated_seconds = self._histogram(
             "changeset_integrated_seconds", "Time to integrate the uploads of one commit and make it durable.", SECONDS
         )
-        self.changeset_integrated_bytes = self._histogram(
+        self.changeset_integrated_bytes = self._spread(
             "changeset_integrated_bytes", "Bytes of the changesets of one upload.", BYTES
         )
-        self.changeset_integrated_merges = self._histogram(
+        self.changeset_integrated_merges = self._spread(
             "changeset_integrated_merges", "Changesets of others that one upload was merged with.", MERGES
         )
-        self.upload_processing_seconds = self._histogram(
+        self.upload_processing_seconds = self._spread(
             "upload_processing_seconds", "Time from the arrival of an upload until it is durable.", SECONDS
         )
         self.download_constructed_seconds = self._spread(

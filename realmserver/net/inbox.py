@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realmserver.sync.client_messages import ClientMessage
-from realmserver.sync.syntax import MalformedMessage, parse_head
+from realmserver.sync.syntax import MAX_HEAD, MalformedMessage
 
 LARGE: Final = 256 * 1024
 """Bytes of an UPLOAD's body, inflated, from which on it is decoded in a thread."""
@@ -17,8 +17,8 @@ LARGE: Final = 256 * 1024
 SHORT: Final = LARGE // 1100
 """Bytes of a message that cannot become large: zlib makes at most 1,032 bytes of one."""
 
-UPLOAD_SIZE: Final = 2
-"""Which number of an UPLOAD's head is the size of its body (``spec/protocol.md`` 2.3)."""
+UPLOAD_SIZE: Final = 3
+"""Which word of an UPLOAD's head is the size of its body (``spec/protocol.md`` 2.3)."""
 
 Decoded = ClientMessage | MalformedMessage
 
@@ -65,8 +65,5 @@ def is_large(message: bytes) -> bool:
     """Whether decoding ``message`` takes long, by what it says of itself."""
     if len(message) < SHORT or not message.startswith(b"upload "):
         return False
-    try:
-        args = parse_head(message).args
-    except MalformedMessage:
-        return False
-    return len(args) > UPLOAD_SIZE and args[UPLOAD_SIZE] > LARGE
+    words = message[:MAX_HEAD].split(b" ", UPLOAD_SIZE + 1)
+    return len(words) > UPLOAD_SIZE and words[UPLOAD_SIZE].isdigit() and int(words[UPLOAD_SIZE]) > LARGE

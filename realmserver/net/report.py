@@ -153,6 +153,8 @@ class ConnectionReport:
         metrics.changeset_integrated_bytes.observe(size)
         metrics.changeset_integrated_merges.observe(done.merged)
         metrics.upload_processing_seconds.observe(seconds)
+        if not log.is_on(DETAIL):
+            return
         log.detail(
             "{connection}: integrated {changesets} changesets ({bytes} bytes) of client file {client_file} into Realm "
             "{realm}: version {version}, merged with {merged}",

@@ -7,7 +7,7 @@ Whether a message is in order is the session's matter, not this module's.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import Factory, frozen
@@ -187,10 +187,8 @@ class ClientError:
         return b"json_error %d %d %d\n" % (self.code, len(body), self.session) + body
 
 
-_NUMBER: Final = rb"([0-9]{1,18})"
-_REPORT: Final = re.compile(rb"upload ([1-9][0-9]{0,17}) 0 0 0 %b %b %b\n" % (_NUMBER, _NUMBER, _NUMBER))
-"""An UPLOAD without changesets, as clients send it after each DOWNLOAD: most messages are of this form. Its numbers are
-too short to be out of range."""
+_UPLOAD: Final = re.compile(rb"upload ([1-9][0-9]{0,17})" + rb" ([0-9]{1,18})" * 6 + rb"\n")
+"""The head of an UPLOAD, as most messages have it: its numbers are too short to be out of range."""
 
 SessionMessage = (
     Bind | Refresh | Ident | ClientVersionRequest | StateRequest | Upload | Mark | Alloc | Unbind | ClientError
@@ -203,10 +201,9 @@ def decode_client_message(data: bytes, limits: Limits) -> ClientMessage:
 
     Raises :class:`MalformedMessage` with the error code to answer, :class:`MessageTooBig` for a body over its limit.
     """
-    report = _REPORT.fullmatch(data)
-    if report is not None:
-        session, client, server, locked = map(int, report.groups())
-        return Upload(session, UploadCursor(client, server), locked)
+    upload = _UPLOAD.match(data)
+    if upload is not None:
+        return _decoded_upload(data[upload.end() :], map(int, upload.groups()), limits)
     head = parse_head(data)
     decoder = _DECODERS.get(head.verb)
     if decoder is None:
@@ -249,9 +246,16 @@ def _state_request(data: bytes, head: Head, limits: Limits) -> StateRequest:
 
 
 def _upload(data: bytes, head: Head, limits: Limits) -> Upload:
-    session, is_compressed, size, compressed_size, client, server, locked = checked(head, IDENT, *[ANY] * 6)
-    body = inflated(data[head.end :], bool(is_compressed), size, compressed_size, limits)
-    return Upload(session, UploadCursor(client, server), locked, decode_upload_body(body, limits))
+    return _decoded_upload(data[head.end :], checked(head, IDENT, *[ANY] * 6), limits)
+
+
+def _decoded_upload(data: bytes, numbers: Iterable[int], limits: Limits) -> Upload:
+    session, is_compressed, size, compressed_size, client, server, locked = numbers
+    progress = UploadCursor(client, server)
+    if not (data or is_compressed or size or compressed_size):  # a report of progress, as after each DOWNLOAD
+        return Upload(session, progress, locked)
+    body = inflated(data, bool(is_compressed), size, compressed_size, limits)
+    return Upload(session, progress, locked, decode_upload_body(body, limits))
 
 
 def _mark(data: bytes, head: Head, limits: Limits) -> Mark:
