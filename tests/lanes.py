@@ -28,10 +28,10 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BIN: Final = Path(sys.executable).parent
 
 SERVERS: Final = "tests/system"
-"""The tests that start servers take about as long as all others together."""
+"""Where tests start servers; those that only compute come before them, and are the sooner known to fail."""
 
 DEVICES: Final = "tests/interop"
-"""Those with real SDKs. Tests that only compute come before them, and are the sooner known to fail."""
+"""Where tests drive real SDKs besides: the longest of all."""
 
 SHOWN: Final = 0.2
 """Seconds between two looks for more output."""
@@ -68,11 +68,15 @@ def lanes(arguments: Sequence[str]) -> list["Lane"]:
     them run in pure Python as well: all of them, or none."""
     if arguments:
         return [Lane("everything", [*checks(), pytest("pytest", *arguments)])]
-    first = [*checks(), pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}")]
+    one = [
+        *checks(),
+        pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}"),
+        pytest("pytest, servers", SERVERS),
+    ]
+    other = [pytest("pytest, real SDKs", DEVICES)]
     if (ROOT / "realmserver" / "compiled.sha256").exists():
-        first.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
-    first.append(pytest("pytest with real SDKs", DEVICES))
-    return [Lane("checks, units, real SDKs", first), Lane("servers", [pytest("pytest with servers", SERVERS)])]
+        other.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
+    return [Lane("checks, units, servers", one), Lane("real SDKs", other)]
 
 
 def environment() -> dict[str, str]:
