@@ -10,6 +10,7 @@ bound is either the memory of a server's process or time with much room.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ SERVERS: Final = "tests/system"
 DEVICES: Final = "tests/interop"
 """Where tests drive real SDKs besides: the longest of all."""
 
+RUST: Final = "native/Cargo.toml"
+
 SHOWN: Final = 0.2
 """Seconds between two looks for more output."""
 
@@ -47,6 +50,27 @@ class Step:
     command: Sequence[str | Path]
 
 
+def has_rust_tools() -> bool:
+    return shutil.which("cargo") is not None and all(
+        subprocess.run(("cargo", tool, "--version"), capture_output=True, check=False).returncode == 0
+        for tool in ("fmt", "clippy")
+    )
+
+
+def rust_checks() -> Iterator[Step]:
+    """Style of what is in Rust, if anything is."""
+    if not (ROOT / RUST).exists():
+        return
+    if not has_rust_tools():
+        print("note: cargo, its fmt or its clippy is missing, so nothing looks at the style of native/.", flush=True)
+        return
+    yield Step("cargo fmt", ("cargo", "fmt", "--manifest-path", RUST, "--check"))
+    clippy = ("cargo", "clippy", "--manifest-path", RUST, "--release", "--locked", "--quiet")
+    # Beside what the build has there, which it would build anew each time otherwise.
+    where = ("--target-dir", "native/target/clippy")
+    yield Step("cargo clippy", ("env", f"PYO3_PYTHON={sys.executable}", *clippy, *where, "--", "-D", "warnings"))
+
+
 def checks() -> Iterator[Step]:
     """Style, types and the manual."""
     yield Step("ruff check", (BIN / "ruff", "check", "."))
@@ -54,6 +78,7 @@ def checks() -> Iterator[Step]:
     yield Step("mypy", (BIN / "mypy", "--strict"))
     for conftest in sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("conftest.py")):
         yield Step(f"mypy {conftest}", (BIN / "mypy", "--strict", "--no-error-summary", conftest))
+    yield from rust_checks()
     # From scratch, or warnings about pages that have not changed would be told only once.
     options = ("--fresh-env", "--quiet", "--fail-on-warning")
     yield Step("manual", (BIN / "sphinx-build", *options, "docs", ".build/docs"))
@@ -64,8 +89,8 @@ def pytest(name: str, *arguments: str) -> Step:
 
 
 def lanes(arguments: Sequence[str]) -> list["Lane"]:
-    """What is to be done. Where a compiler is, tests are of compiled modules (``setup.py``), and those that concern
-    them run in pure Python as well: all of them, or none."""
+    """What is to be done. Where a compiler is, tests are of machine code (``setup.py``), and those that concern it run
+    in pure Python as well: all of them, or none."""
     if arguments:
         return [Lane("everything", [*checks(), pytest("pytest", *arguments)])]
     one = [
@@ -74,7 +99,7 @@ def lanes(arguments: Sequence[str]) -> list["Lane"]:
         pytest("pytest, servers", SERVERS),
     ]
     other = [pytest("pytest, real SDKs", DEVICES)]
-    if (ROOT / "realmserver" / "compiled.sha256").exists():
+    if any((ROOT / "realmserver").glob("*.sha256")):
         other.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
     return [Lane("checks, units, servers", one), Lane("real SDKs", other)]
 
