@@ -29,10 +29,12 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BIN: Final = Path(sys.executable).parent
 
 SERVERS: Final = "tests/system"
-"""The tests that start servers take about as long as all others together."""
+"""Where tests start servers; those that only compute come before them, and are the sooner known to fail."""
 
 DEVICES: Final = "tests/interop"
-"""Those with real SDKs. Tests that only compute come before them, and are the sooner known to fail."""
+"""Where tests drive real SDKs besides: the longest of all."""
+
+RUST: Final = "native/Cargo.toml"
 
 SHOWN: Final = 0.2
 """Seconds between two looks for more output."""
@@ -49,29 +51,37 @@ class Step:
 
 
 def has_rust_tools() -> bool:
-    """Whether cargo can format and judge Rust; where it cannot, nothing looks at the style of ``native/``."""
-    if shutil.which("cargo") is None:
-        return False
-    tools = (subprocess.run(("cargo", each, "--version"), capture_output=True) for each in ("fmt", "clippy"))
-    return all(tool.returncode == 0 for tool in tools)
+    return shutil.which("cargo") is not None and all(
+        subprocess.run(("cargo", tool, "--version"), capture_output=True, check=False).returncode == 0
+        for tool in ("fmt", "clippy")
+    )
+
+
+def rust_checks() -> Iterator[Step]:
+    """Style of what is in Rust, if anything is."""
+    if not (ROOT / RUST).exists():
+        return
+    if not has_rust_tools():
+        print("note: cargo, its fmt or its clippy is missing, so nothing looks at the style of native/.", flush=True)
+        return
+    yield Step("cargo fmt", ("cargo", "fmt", "--manifest-path", RUST, "--check"))
+    clippy = ("cargo", "clippy", "--manifest-path", RUST, "--release", "--locked", "--quiet")
+    # Beside what the build has there, which it would build anew each time otherwise.
+    where = ("--target-dir", "native/target/clippy")
+    yield Step("cargo clippy", ("env", f"PYO3_PYTHON={sys.executable}", *clippy, *where, "--", "-D", "warnings"))
 
 
 def checks() -> Iterator[Step]:
-    """Style, types and the manual; that of Rust where it is."""
+    """Style, types and the manual."""
     yield Step("ruff check", (BIN / "ruff", "check", "."))
     yield Step("ruff format", (BIN / "ruff", "format", "--check", "."))
     yield Step("mypy", (BIN / "mypy", "--strict"))
     for conftest in sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("conftest.py")):
         yield Step(f"mypy {conftest}", (BIN / "mypy", "--strict", "--no-error-summary", conftest))
-    if has_rust_tools():
-        crate = ("--manifest-path", "native/Cargo.toml")
-        yield Step("cargo fmt", ("cargo", "fmt", *crate, "--check"))
-        # Beside what the build has there, which it would build anew each time otherwise.
-        options = ("--target-dir", "native/target/clippy", "--release", "--locked", "--quiet")
-        clippy = ("cargo", "clippy", *crate, *options, "--", "-D", "warnings")
-        yield Step("cargo clippy", ("env", f"PYO3_PYTHON={sys.executable}", *clippy))
+    yield from rust_checks()
     # From scratch, or warnings about pages that have not changed would be told only once.
-    yield Step("manual", (BIN / "sphinx-build", "--fresh-env", "--quiet", "--fail-on-warning", "docs", ".build/docs"))
+    options = ("--fresh-env", "--quiet", "--fail-on-warning")
+    yield Step("manual", (BIN / "sphinx-build", *options, "docs", ".build/docs"))
 
 
 def pytest(name: str, *arguments: str) -> Step:
@@ -79,15 +89,19 @@ def pytest(name: str, *arguments: str) -> Step:
 
 
 def lanes(arguments: Sequence[str]) -> list["Lane"]:
-    """What is to be done. Where a compiler is, tests are of machine code (``setup.py``), and those that concern
-    them run in pure Python as well: all of them, or none."""
+    """What is to be done. Where a compiler is, tests are of machine code (``setup.py``), and those that concern it run
+    in pure Python as well: all of them, or none."""
     if arguments:
         return [Lane("everything", [*checks(), pytest("pytest", *arguments)])]
-    first = [*checks(), pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}")]
+    one = [
+        *checks(),
+        pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}"),
+        pytest("pytest, servers", SERVERS),
+    ]
+    other = [pytest("pytest, real SDKs", DEVICES)]
     if any((ROOT / "realmserver").glob("*.sha256")):
-        first.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
-    first.append(pytest("pytest with real SDKs", DEVICES))
-    return [Lane("checks, units, real SDKs", first), Lane("servers", [pytest("pytest with servers", SERVERS)])]
+        other.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
+    return [Lane("checks, units, servers", one), Lane("real SDKs", other)]
 
 
 def environment() -> dict[str, str]:
