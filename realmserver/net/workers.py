@@ -66,8 +66,8 @@ class PoolWorkers:
         def job() -> None:
             try:
                 result = work()
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is told to who waits)
-                self._reactor.callFromThread(self._deliver, failed, error)
+            except BaseException as error:  # noqa: BLE001 (whatever it is, it is told to who waits)
+                self._reactor.callFromThread(self._deliver, failed, _as_exception(error))
             else:
                 self._reactor.callFromThread(self._deliver, done, result)
 
@@ -129,6 +129,15 @@ class PoolWorkers:
             log.error("Realm {realm}: {error}", realm=realm, error=str(error))
         else:
             log.error("Realm {realm}: internal error", realm=realm, failure=Failure(error))  # type: ignore[no-untyped-call]
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What went wrong; a panic of the core in Rust is none of Python's own exceptions."""
+    if isinstance(error, Exception):
+        return error
+    told = RuntimeError(f"{type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told
 
 
 def _work(jobs: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -72,6 +72,21 @@ def test_an_error_is_told_to_who_waits_and_costs_nobody_else(reactor: Reactor, w
     assert [type(told[0]), told[1]] == [ZeroDivisionError, "fine"]
 
 
+def test_a_panic_in_rust_is_an_error_like_others(reactor: Reactor, workers: PoolWorkers) -> None:
+    class PanicException(BaseException):
+        """As pyo3's, which nothing but a panic makes."""
+
+    def panic() -> None:
+        raise PanicException("out of reach")
+
+    told: list[object] = []
+    workers.run(panic, told.append, told.append)
+    reactor.take(1)
+    (error,) = told
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "PanicException: out of reach"
+
+
 def test_a_stop_waits_for_what_is_running(reactor: Reactor) -> None:
     workers = PoolWorkers(cast(Any, reactor), lambda realm: None)
     begun, finish, done = Barrier(2), Barrier(2), list[str]()
