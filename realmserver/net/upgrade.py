@@ -35,6 +35,9 @@ _negotiate = lru_cache(maxsize=64)(negotiate)  # few kinds of clients come, and 
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """16 bytes in base64 (RFC 6455, 4.1)."""
 
+_HOST: Final = re.compile(rb"([^:]*|\[[^\]]*\])(:[0-9]+)?")
+"""A name or an address, perhaps with a port (RFC 9110, 7.2). Which one does not matter here."""
+
 
 class Door(ConnectionHost, Protocol):
     """What an upgrade needs of the service, besides what its connection will need."""
@@ -214,8 +217,9 @@ def _check_handshake(request: Request) -> str:
     keys = request.requestHeaders.getRawHeaders(b"Sec-WebSocket-Key", ())
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         return "The header Sec-WebSocket-Key is missing, or is not the key of a WebSocket."
-    if len(request.requestHeaders.getRawHeaders(b"Host", ())) != 1:
-        return "The header Host is missing, or is there more than once."
+    hosts = request.requestHeaders.getRawHeaders(b"Host", ())
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+        return "The header Host is missing, is there more than once, or names no host."
     return ""
 
 

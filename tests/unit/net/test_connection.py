@@ -143,17 +143,28 @@ def test_an_upgrade_is_answered_with_the_subprotocol_and_the_proof_that_it_was_u
     [
         (b"Host: server\r\nHost: other\r\n", b"Host"),
         (b"", b"Host"),
+        (b"Host: a:b:c\r\n", b"Host"),
         (b"Host: server\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"Sec-WebSocket-Key"),
         (b"Host: server\r\nSec-WebSocket-Version: 13\r\n", b"Sec-WebSocket-Version"),
     ],
 )
-def test_headers_that_must_be_there_once_are(server: Fixture, header: bytes, text: bytes) -> None:
+def test_headers_that_must_be_there_once_and_in_order_are(server: Fixture, header: bytes, text: bytes) -> None:
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]
     channel = server.site.buildProtocol(None)  # type: ignore[no-untyped-call]
     channel.makeConnection(transport)
     channel.dataReceived((REQUEST % (APP, 9)).replace(b"Host: server\r\n", header))
     assert transport.value().startswith(b"HTTP/1.1 400 ")
     assert text in transport.value().partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("host", [b"server:9080", b"192.0.2.1", b"[2001:db8::1]", b"[::1]:9080", b""])
+def test_a_host_may_be_called_in_any_way(server: Fixture, host: bytes) -> None:
+    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    channel = server.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    channel.makeConnection(transport)
+    channel.dataReceived((REQUEST % (APP, 9)).replace(b"Host: server", b"Host: " + host))
+    server.reactor.advance(0)
+    assert transport.value().startswith(b"HTTP/1.1 101 ")
 
 
 def test_an_upgrade_is_of_http_1_1(server: Fixture) -> None:
