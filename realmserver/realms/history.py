@@ -9,8 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import frozen
-
+from realmserver.frozen import frozen
 from realmserver.merge.summaries import HistoryIndex, Summary, union
 from realmserver.realms.core import CompactChangeset, parse, summary_of
 from realmserver.store.interface import LogEntry

@@ -22,8 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Final, Generic, Protocol, TypeVar
 
-from attrs import frozen
-
+from realmserver.frozen import frozen
 from realmserver.realms.fanout import ENTRY_COST, Body, Done, Encode, Fanout, Made, Workers
 from realmserver.realms.idle_work import IdleWork
 from realmserver.realms.line import Line

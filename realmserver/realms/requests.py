@@ -6,7 +6,9 @@ the errors below. So a session can live in another process than the Realm it tal
 
 from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import field
+
+from realmserver.frozen import frozen
 
 
 @frozen

@@ -7,14 +7,13 @@ here.
 
 from typing import Final
 
-from attrs import frozen
-
 from realmserver.changeset.instructions import (
     COLLECTION_DICTIONARY,
     COLLECTION_LIST,
     COLLECTION_SINGLE,
     PathInstruction,
 )
+from realmserver.frozen import frozen
 from realmserver.realms.checks import MAX_PATH, bad, check_key, shown, table_of
 from realmserver.realms.places import (
     DICTIONARY,

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple, Protocol
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
+
+from realmserver.frozen import frozen
 
 MAX_SHAPE_KEY: Final = 480
 """Bytes in a key of ``Commit.shape`` or ``Commit.objects``: LMDB takes 511, and engines may need a prefix."""

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from attrs import Factory, frozen
+from attrs import Factory
 
+from realmserver.frozen import frozen
 from realmserver.realms.requests import DownloadCursor, SaltedVersion, UploadCursor, UploadEntry
 from realmserver.sync.bodies import decode_upload_body, encode_upload_body, inflated
 from realmserver.sync.syntax import ANY, IDENT, Head, Limits, MalformedMessage, body_of, checked, parse_head

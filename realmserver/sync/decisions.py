@@ -8,8 +8,7 @@ are not, so an answer that comes late can never reach the wrong session.
 
 from typing import Final, Literal
 
-from attrs import frozen
-
+from realmserver.frozen import frozen
 from realmserver.realms.requests import DownloadCursor, Identify, Upload
 from realmserver.sync.errors import Code
 from realmserver.sync.session import Session

@@ -9,8 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import frozen
-
+from realmserver.frozen import frozen
 from realmserver.realms import requests
 from realmserver.realms.requests import DownloadCursor, DownloadEntry, SaltedVersion, UploadCursor
 from realmserver.sync.bodies import EncodedBody, decode_download_body, inflated

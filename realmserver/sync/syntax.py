@@ -7,7 +7,7 @@ number outside its legal range and no byte beyond a limit gets past this module.
 import re
 from typing import Final
 
-from attrs import frozen
+from realmserver.frozen import frozen
 
 MAX_INT: Final = 2**63 - 1
 """The largest number of the protocol, whatever its type (``spec/protocol.md`` 0)."""
