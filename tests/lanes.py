@@ -29,10 +29,10 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BIN: Final = Path(sys.executable).parent
 
 SERVERS: Final = "tests/system"
-"""Where tests start servers; those that only compute come before them, and are the sooner known to fail."""
+"""Where tests start servers: with the checks and the pure run, half of all work."""
 
 DEVICES: Final = "tests/interop"
-"""Where tests drive real SDKs besides: the longest of all."""
+"""Where tests drive real SDKs besides. Those that only compute come before them, and are the sooner known to fail."""
 
 RUST: Final = "native/Cargo.toml"
 
@@ -93,15 +93,11 @@ def lanes(arguments: Sequence[str]) -> list["Lane"]:
     in pure Python as well: all of them, or none."""
     if arguments:
         return [Lane("everything", [*checks(), pytest("pytest", *arguments)])]
-    one = [
-        *checks(),
-        pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}"),
-        pytest("pytest, servers", SERVERS),
-    ]
-    other = [pytest("pytest, real SDKs", DEVICES)]
+    one = [*checks(), pytest("pytest, servers", SERVERS)]
     if any((ROOT / "realmserver").glob("*.sha256")):
-        other.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
-    return [Lane("checks, units, servers", one), Lane("real SDKs", other)]
+        one.append(Step("pytest, pure Python", (sys.executable, "tests/pure.py")))
+    other = [pytest("pytest", f"--ignore={SERVERS}", f"--ignore={DEVICES}"), pytest("pytest, real SDKs", DEVICES)]
+    return [Lane("checks, servers", one), Lane("units, real SDKs", other)]
 
 
 def environment() -> dict[str, str]:
