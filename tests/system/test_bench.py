@@ -25,9 +25,11 @@ def test_the_benchmark_measures_and_tells(tmp_path: Path) -> None:
     assert lines[2:] == ["upload", "target", "bulk,", "establish", "target", "new"]
     content = json.loads((tmp_path / "figures.json").read_text())
     assert content["machine"]["cores"] > 0
+    cpu = 0.0
     for each in content["results"]:
         (runs,) = each["runs"].values()
         (run,) = runs
-        assert run["server_cpu"] > 0
+        cpu += run["server_cpu"]  # the system counts it in hundredths of a second, which one case may not take
         assert run["peak"] > run["resident"] / 2 > 10
         assert all(figure > 0 for figure in run["figures"].values())
+    assert cpu > 0
