@@ -151,6 +151,15 @@ impl CompactChangeset {
         Ok(Some(parts.into_pyobject(py)?))
     }
 
+    /// Give the memory back, whoever still holds this: it is not used any more.
+    fn release(&mut self) {
+        let changeset = &mut self.changeset;
+        changeset.instructions = Vec::new();
+        changeset.objects = Vec::new();
+        changeset.paths = Vec::new();
+        self.canonical = None;
+    }
+
     /// Become what parsing the canonical bytes gives.
     fn settle(&mut self, py: Python<'_>) -> PyResult<()> {
         let Changeset {

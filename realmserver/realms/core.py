@@ -31,6 +31,7 @@ class CompactChangeset(Protocol):
     def erased_columns(self) -> list[tuple[str, str]]: ...
     def plain(self) -> tuple[Objects, Writes] | None: ...
     def settle(self) -> None: ...
+    def release(self) -> None: ...
 
 
 def parse(data: bytes, timestamp: int, origin: int, clear_types: bool) -> CompactChangeset:
@@ -61,17 +62,3 @@ def instructions_of(changeset: CompactChangeset) -> Changeset:
     if isinstance(changeset, compact.CompactChangeset):
         return changeset.changeset
     return decode(changeset.canonical())
-
-
-def release(changeset: CompactChangeset) -> None:
-    """``changeset`` is not needed any more."""
-    if isinstance(changeset, compact.CompactChangeset):
-        let_go(changeset.changeset)
-
-
-def let_go(changeset: Changeset) -> None:
-    """Give the memory back in small pieces: all at once, that of a million instructions would hold the interpreter, and
-    with it every other thread, for half a second."""
-    instructions = changeset.instructions
-    while instructions:
-        del instructions[-1000:]

@@ -17,10 +17,11 @@ from realmserver.changeset.decode import decode
 from realmserver.changeset.encode import encode
 from realmserver.changeset.instructions import BadChangeset, Changeset, Instruction, PathInstruction
 from realmserver.changeset.text import describe
+from realmserver.merge.compact import let_go
 from realmserver.merge.errors import TransformError
 from realmserver.merge.summaries import Summary
 from realmserver.realms.apply import any_may_drop, may_drop
-from realmserver.realms.core import CompactChangeset, instructions_of, let_go, merge, parse, release, summary_of
+from realmserver.realms.core import CompactChangeset, instructions_of, merge, parse, summary_of
 from realmserver.realms.features import HIGHEST, NESTED_COLLECTIONS, may_need_more, required_protocol
 from realmserver.realms.history import History
 from realmserver.realms.requests import (
@@ -141,7 +142,7 @@ class Batch:
             raise BadUpload(str(error)) from error
         finally:
             for item in incoming:
-                release(item.changeset)
+                item.changeset.release()
         self._shape.commit()
         client = advance(client, upload, self._now)
         self._accept(work, client)

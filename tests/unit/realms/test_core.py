@@ -33,4 +33,5 @@ def test_the_instructions_of_a_merged_changeset_are_those_that_are_left() -> Non
     found = [each for each in core.instructions_of(mine).instructions if not each.discarded]
     assert [each.key for each in found if isinstance(each, CreateObject)] == [(TYPE_INT, 2)]
     assert decode(mine.canonical()).instructions[0].table == "T"
-    core.release(mine)
+    mine.release()
+    assert mine.size == 0
