@@ -28,6 +28,10 @@ and the text of a hostile client must not cost more than a moment."""
 REMEMBERED: Final = 1024
 """Partition values whose Realms are remembered: many clients come with the same one, and come again."""
 
+MAX_REMEMBERED_TEXT: Final = 256
+"""Characters of a partition value that is remembered: ids and names are shorter, and all of them take no more than a
+megabyte, whoever they are from."""
+
 MAX_ESCAPED: Final = 160
 """Longest escaped string in a partition's segment. A segment becomes a file name, which may have 255 bytes, and the
 store adds endings of its own."""
@@ -102,7 +106,6 @@ def check_app_id(app_id: str) -> str:
     return app_id
 
 
-@lru_cache(maxsize=REMEMBERED)
 def partition_realm(app_id: str, text: str) -> str:
     """The name of the Realm that holds the partition ``text`` of the app ``app_id``.
 
@@ -113,6 +116,10 @@ def partition_realm(app_id: str, text: str) -> str:
 
     Raises :class:`IllegalPath` for a bad app id, for text that is not JSON and for a value of another type.
     """
+    return (_remembered if len(text) <= MAX_REMEMBERED_TEXT else _partition_realm)(app_id, text)
+
+
+def _partition_realm(app_id: str, text: str) -> str:
     check_app_id(app_id)
     if len(text) > MAX_PARTITION_TEXT:
         raise IllegalPath(f"the partition value is longer than {MAX_PARTITION_TEXT} characters")
@@ -123,6 +130,9 @@ def partition_realm(app_id: str, text: str) -> str:
         raise IllegalPath(f"the partition value {_show(text)} is not extended JSON") from error
     name = f"{PARTITION_ROOT}/{app_id}/{_partition_segment(value)}"
     return check_virtual_path(name, reserved_allowed=True)
+
+
+_remembered: Final = lru_cache(maxsize=REMEMBERED)(_partition_realm)
 
 
 def _partition_segment(value: object) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realmserver.realms import paths
 from realmserver.realms.paths import (
     MAX_PATH_BYTES,
     PARTITION_ROOT,
@@ -183,3 +184,13 @@ def test_long_strings_stay_apart_and_within_a_file_name() -> None:
 @given(st.from_regex(r"\A[A-Za-z0-9-][A-Za-z0-9_-]{0,63}\Z"), st.from_regex(r"\A[A-Za-z0-9-][A-Za-z0-9_-]{0,63}\Z"))
 def test_apps_do_not_share_realms(one: str, other: str) -> None:
     assert (partition_realm(one, "null") == partition_realm(other, "null")) == (one == other)
+
+
+def test_long_partition_values_are_not_remembered() -> None:
+    """A thousand of them would take megabytes, and nobody comes with them twice."""
+    before = paths._remembered.cache_info().currsize
+    long = '"' + "x" * paths.MAX_REMEMBERED_TEXT + '"'
+    assert partition_realm("my-app", long) == partition_realm("my-app", long)
+    assert paths._remembered.cache_info().currsize == before
+    partition_realm("my-app", '"never heard of before"')
+    assert paths._remembered.cache_info().currsize == min(before + 1, paths.REMEMBERED)
