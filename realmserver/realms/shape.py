@@ -190,17 +190,23 @@ class Shape:
 
     def get(self, key: RecordKey) -> Record | None:
         """The record under ``key`` as it is now; None if there is none."""
+        record = self._in_memory(key)
+        if record is not _NOTHING:
+            return record  # type: ignore[return-value]  # the other case has been told apart
+        data = self._read(store_key(key))
+        loaded = None if data is None else decode_record(data)
+        self._remember(key, loaded)
+        return loaded
+
+    def _in_memory(self, key: RecordKey) -> object:
+        """The record under ``key``, None if there is none; _NOTHING if only the store knows."""
         for layer in reversed(self._layers):
             if key in layer:
                 return layer[key]
         record = self._cache.get(key, _NOTHING)
         if record is not _NOTHING:
             self._cache.move_to_end(key)
-            return record  # type: ignore[return-value]  # the default has been told apart
-        data = self._read(store_key(key))
-        loaded = None if data is None else decode_record(data)
-        self._remember(key, loaded)
-        return loaded
+        return record
 
     def put(self, key: RecordKey, record: Record | None) -> None:
         """Change or delete the record under ``key``."""
@@ -276,12 +282,7 @@ class Shape:
 
     def create(self, table: Table, key: Key) -> None:
         at = (table.id, key)
-        for layer in reversed(self._layers):
-            if at in layer:
-                if layer[at] is None:
-                    self.put(at, EMPTY_OBJECT)
-                return
-        record = self._cache.get(at, _NOTHING)
+        record = self._in_memory(at)
         if record is None or (record is _NOTHING and self._read(store_key(at)) is None):
             self.put(at, EMPTY_OBJECT)  # what the cache would learn, it is told when this is durable
 

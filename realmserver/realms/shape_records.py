@@ -174,14 +174,12 @@ def _text_bytes(text: str) -> bytes:
 
 def encode_record(record: Record) -> bytes:
     """The bytes of a record, its format first."""
-    if record is EMPTY_OBJECT:
-        return _EMPTY_OBJECT_BYTES
     out = bytearray()
     if isinstance(record, Node):
-        body = record.body
-        out.append(_DICTIONARY_FORMAT if body is None else _FIELDS_FORMAT if isinstance(body, dict) else _LIST_FORMAT)
         if record == EMPTY_OBJECT:
             return _EMPTY_OBJECT_BYTES
+        body = record.body
+        out.append(_DICTIONARY_FORMAT if body is None else _FIELDS_FORMAT if isinstance(body, dict) else _LIST_FORMAT)
         for number in (record.first, record.previous, record.next):
             put_uint(out, number)
         if isinstance(body, dict):
