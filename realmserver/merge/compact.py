@@ -17,6 +17,7 @@ from realmserver.changeset.instructions import (
     Changeset,
     CreateObject,
     EraseColumn,
+    EraseTable,
     Key,
     Update,
 )
@@ -71,7 +72,9 @@ class CompactChangeset:
 
     def destructive(self) -> bool:
         """Whether it erases a class or a column."""
-        return summarize(self.changeset).destructive
+        return any(
+            isinstance(each, EraseTable | EraseColumn) and not each.discarded for each in self.changeset.instructions
+        )
 
     def erased_columns(self) -> list[tuple[str, str]]:
         """Class and name of each column that it erases."""

@@ -47,9 +47,11 @@ def parse(data: bytes, timestamp: int, origin: int, clear_types: bool) -> Compac
 
 def merge(incoming: Sequence[CompactChangeset], local: Sequence[CompactChangeset], meetings: int) -> int:
     """As :func:`realmserver.merge.compact.merge`."""
-    side: Any = incoming
+    if HAS_CORE:
+        return _native.merge(incoming, local, meetings)
+    side: Any = incoming  # parsed above, by the readable one, as those of the other side
     other: Any = local
-    return _native.merge(side, other, meetings) if HAS_CORE else compact.merge(side, other, meetings)
+    return compact.merge(side, other, meetings)
 
 
 def summary_of(changeset: CompactChangeset) -> Summary:
