@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -190,53 +191,48 @@ def test_a_worker_that_does_not_stop_does_not_keep_the_server_from_it(hasty_serv
     assert "worker 1 has not come to its end within 15 seconds: it is killed" in hasty_server.text()
 
 
-def test_what_was_acknowledged_outlives_workers_that_die_under_load(tmp_path: Path) -> None:
+@contextmanager
+def under_load(directory: Path) -> Iterator[Run]:
+    """Clients at work with a server of two workers; whatever happens to it, nothing is to be lost or doubled."""
     require_shim()
-    with Run(tmp_path) as load:
+    with Run(directory) as load:
         load.server.settings = TWO_WORKERS
         load.begin(**LOAD)
+        yield load
+        verdict = load.verdict()
+        print(verdict)
+        assert verdict.problems == [], one_line(verdict)
+
+
+def test_what_was_acknowledged_outlives_workers_that_die_under_load(tmp_path: Path) -> None:
+    with under_load(tmp_path) as load:
         try:
             for number in range(4):
                 os.kill(load.server.worker_pids()[number % 2], signal.SIGKILL)
                 load.load.wait_for_more(20)
         except LoadEnded as error:
             print(error)
-        verdict = load.verdict()
-        print(verdict)
-        assert verdict.problems == [], one_line(verdict)
 
 
 def test_after_a_front_that_was_killed_a_server_may_start_at_once(tmp_path: Path) -> None:
-    require_shim()
-    with Run(tmp_path) as load:
-        load.server.settings = TWO_WORKERS
-        load.begin(**LOAD)
+    with under_load(tmp_path) as load:
         for _ in range(2):
             workers = load.server.worker_pids()
             load.server.kill_front()
             load.server.start()
             assert are_gone(workers), "nobody else had the Realms when they were opened"
             load.load.wait_for_more(20)
-        verdict = load.verdict()
-        print(verdict)
-        assert verdict.problems == [], one_line(verdict)
 
 
 def test_a_stop_under_load_waits_for_the_workers(tmp_path: Path) -> None:
-    require_shim()
-    with Run(tmp_path) as load:
-        load.server.settings = TWO_WORKERS
-        load.begin(**LOAD)
+    with under_load(tmp_path) as load:
         for _ in range(2):
             workers = load.server.worker_pids()
             assert load.server.stop() == 0
             assert are_gone(workers)
             load.server.start()
             load.load.wait_for_more(20)
-        verdict = load.verdict()
-        print(verdict)
-        assert verdict.problems == [], one_line(verdict)
-        assert "ended by itself" not in load.server.text()
+    assert "ended by itself" not in load.server.text()
 
 
 def test_what_a_user_may_have_is_counted_over_all_workers(server_process: ServerProcess) -> None:
