@@ -3,7 +3,7 @@ and a server at rest has tens of thousands of them.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,10 +21,6 @@ class Line(Generic[T]):
         if self._items is None:
             self._items = deque()
         self._items.append(item)
-
-    def extend(self, items: Iterable[T]) -> None:
-        for item in items:
-            self.append(item)
 
     def popleft(self) -> T:
         """The first one. Raises IndexError if there is none."""

@@ -275,8 +275,8 @@ class Realm:
     def integrate(
         self, uploads: Sequence[Upload], computing: AbstractContextManager[object] = NOBODY_ELSE
     ) -> Integration:
-        """Integrate ``uploads`` in one durable transaction; ``computing`` is held but for the
-        time that the disk takes.
+        """Integrate ``uploads`` in one durable transaction; ``computing`` is held but for the time that
+        the disk takes.
 
         A bad upload is answered with its error and leaves no trace; so does every later one of the same client file in
         the batch. Whatever else is raised (StoreError where nothing could be made durable, BrokenRecord), all is as

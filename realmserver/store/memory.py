@@ -224,7 +224,7 @@ class MemoryRealmStore:
         commit: Commit,
         computing: AbstractContextManager[object] = NOBODY_ELSE,
     ) -> Head:
-        with self._lock:
+        with computing, self._lock:
             self._check_open()
             head = checked_head(self._name, self._state.head, expected_version, epoch, commit)
             if self._store.before_commit is not None:

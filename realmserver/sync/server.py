@@ -467,9 +467,7 @@ class ServerConnection:
                 session, _ = self._turns.popitem(last=False)
                 self._fetching = session
                 self._out.append(FetchDownload(session, session.ident, session.cursor))
-            backlog = self._backlog
-            is_quiet = backlog.is_reading and self._is_writable and not backlog.bytes  # as nearly always
-            if not is_quiet and backlog.turn(self._is_writable, self._is_crowded):
+            if self._backlog.turn(self._is_writable, self._is_crowded):
                 self._out.append(ResumeReading() if self._backlog.is_reading else PauseReading())
         out, self._out = self._out, []
         return out

@@ -11,7 +11,8 @@ def test_first_come_first_served() -> None:
     line: Line[int] = Line()
     assert (bool(line), len(line), list(line)) == (False, 0, [])
     line.append(1)
-    line.extend([2, 3])
+    line.append(2)
+    line.append(3)
     assert (bool(line), len(line), list(line), line[0], line[-1]) == (True, 3, [1, 2, 3], 1, 3)
     assert [line.popleft() for _ in range(3)] == [1, 2, 3]
     assert not line
